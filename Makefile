@@ -1,0 +1,53 @@
+# Two commands do everything on a fresh machine: `make parity` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Exact versions for development and CI; empty it to take the newest that pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
+# A strict editable install links file by file: a file that comes or goes needs a new one.
+SOURCES := $(sort $(wildcard functional/*.* data/*.* parity/*.* cli/*.*))
+LAYOUT := $(VENV)/layout-$(shell echo "$(SOURCES)" | cksum | cut -d' ' -f1)
+
+.DEFAULT_GOAL := help
+.PHONY: help install parity test mutants lint format wheel clean
+
+help:  ## what there is to make
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+install: $(LAYOUT)  ## the environment in .venv, with this checkout installed in it
+
+parity: install  ## the main job: our gradients against jax.grad and torch on a real MNIST batch
+	@$(BIN)/pullback parity
+
+test: install  ## all tests
+	@$(BIN)/python -m pytest
+
+mutants: install  ## the check on the check: planted wrong rules caught, right runs not called wrong (minutes)
+	@$(BIN)/python benchmarks/mutants.py
+
+lint: install  ## style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+format: install  ## put the style right
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel: install  ## build the wheel and run the tests against it, from an empty folder
+	@sh .ci/test-wheel $(BIN)/python
+
+clean:  ## remove the environment and everything built
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/tools: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) 'pip>=25.1'
+	$(BIN)/python -m pip install -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) --group dev
+	@touch $@
+
+$(LAYOUT): $(VENV)/tools
+	@# setuptools warns, at length, that the link tree in build/ must stay: clean removes both
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[parity]' --config-settings editable_mode=strict
+	@rm -f $(VENV)/layout-*
+	@touch $@
