@@ -1,0 +1,45 @@
+"""What every op asks of its arguments, at trace time: floating-point arrays of one dtype."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+def describe(value: Any) -> str:
+    """`float32[64,784]` for an array, the type's name for anything else."""
+    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        return f"{value.dtype}[{','.join(map(str, value.shape))}]"
+    return type(value).__name__
+
+
+def float_dtype(op: str, **arrays: Any) -> np.dtype:
+    """The one floating-point dtype of all `arrays`.
+
+    Raises TypeError if one is no array of a dtype in DTYPES, or if two dtypes differ: a silent promotion in
+    forward would have to be undone in backward, where a cotangent must have its primal's dtype.
+    """
+    first, dtype = "", None
+    for name, array in arrays.items():
+        is_array = isinstance(array, (jax.Array, np.ndarray, np.generic))
+        # result_type gives the dtype that jax will use: float64 only where x64 is on.
+        got = jnp.result_type(array) if is_array else None
+        if got is None or got.name not in DTYPES:
+            raise TypeError(f"{op}: {name} must be an array of {', '.join(DTYPES)}; got {describe(array)}")
+        if dtype is None:
+            first, dtype = name, got
+        elif got != dtype:
+            raise TypeError(
+                f"{op}: {first} and {name} must have the same dtype; "
+                f"got {first} {describe(arrays[first])} and {name} {describe(array)}"
+            )
+    assert dtype is not None, "float_dtype needs at least one array"
+    return dtype
+
+
+def accumulator(dtype: np.dtype) -> np.dtype:
+    """The dtype sums are kept in: float32 for half precision, the dtype itself otherwise."""
+    return np.dtype(np.float32) if dtype.itemsize < 4 else dtype

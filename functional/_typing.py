@@ -1,0 +1,25 @@
+"""Shape annotations that cost the user nothing.
+
+`Float[Array, "n fan_in"]` is read by people, by pyright, and (with beartype) by the tests. jaxtyping is
+not a dependency of the core, so without it the same annotation simply means `Array`.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from jax import Array
+
+if TYPE_CHECKING:
+    from jaxtyping import Float as Float
+else:
+    try:
+        from jaxtyping import Float as Float
+    except ImportError:
+
+        class Float:
+            def __class_getitem__(cls, item):
+                return item[0]
+
+
+Params: TypeAlias = Sequence[tuple[Array, Array | None]]
+"""A dense net: one `(w[fan_in, fan_out], b[fan_out])` per layer, first layer first; b may be None."""

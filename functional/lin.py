@@ -1,0 +1,89 @@
+"""lin: the affine map, and its reverse pass by hand.
+
+    y     = x @ w + b
+    x_bar = y_bar @ w^T        w_bar = x^T @ y_bar        b_bar = y_bar summed over all leading axes
+
+Source: Goodfellow, Bengio & Courville, Deep Learning (2016), section 6.5.6; the lesson's `lin_grad`.
+"""
+
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from ._check import accumulator, describe, float_dtype
+from ._typing import Array, Float
+
+# x and w: each is the other's gradient. b only tells backward whether there was one; no value of it is read.
+Residuals: TypeAlias = tuple[Array, Array, Array | None]
+
+
+def _lin(
+    x: Float[Array, "*batch fan_in"],
+    w: Float[Array, "fan_in fan_out"],
+    b: Float[Array, " fan_out"] | None = None,
+) -> Float[Array, "*batch fan_out"]:
+    dtype = float_dtype("lin", x=x, w=w) if b is None else float_dtype("lin", x=x, w=w, b=b)
+    if w.ndim != 2:
+        raise ValueError(f"lin: w must have shape (fan_in, fan_out); got w {describe(w)}")
+    if x.ndim == 0 or x.shape[-1] != w.shape[0]:
+        raise ValueError(
+            f"lin: the last axis of x must be fan_in = {w.shape[0]}, the first axis of w; "
+            f"got x {describe(x)} and w {describe(w)}"
+        )
+    if b is not None and b.shape != w.shape[1:]:
+        raise ValueError(
+            f"lin: b must have shape (fan_out,) = ({w.shape[1]},), the last axis of w; "
+            f"got b {describe(b)} and w {describe(w)}"
+        )
+    acc = accumulator(dtype)
+    y = jnp.tensordot(x, w, axes=1, preferred_element_type=acc)
+    if b is not None:
+        y = y + jnp.broadcast_to(jnp.astype(b, acc), y.shape)
+    return y.astype(dtype)
+
+
+@jax.custom_vjp
+def lin(
+    x: Float[Array, "*batch fan_in"],
+    w: Float[Array, "fan_in fan_out"],
+    b: Float[Array, " fan_out"] | None = None,
+) -> Float[Array, "*batch fan_out"]:
+    """Affine map `x @ w + b`, with a hand-written reverse pass.
+
+    Shapes: `x[..., fan_in]` with any leading axes (none and empty ones too), `w[fan_in, fan_out]`,
+    `b[fan_out]` or None; the result is `[..., fan_out]`. All of one dtype (float16, bfloat16, float32,
+    float64), which is also the result's; half precision accumulates in float32 and rounds once.
+
+    Residuals: `x` and `w`, which are alive anyway; nothing new is stored.
+
+    Raises:
+        TypeError: an argument is no floating-point array, or the dtypes differ.
+        ValueError: a shape does not fit; the message names it and what was expected.
+    """
+    return _lin(x, w, b)
+
+
+def lin_fwd(
+    x: Float[Array, "*batch fan_in"],
+    w: Float[Array, "fan_in fan_out"],
+    b: Float[Array, " fan_out"] | None = None,
+) -> tuple[Float[Array, "*batch fan_out"], Residuals]:
+    """`lin`, and what backward needs."""
+    return _lin(x, w, b), (x, w, b)
+
+
+def lin_bwd(
+    residuals: Residuals, y_bar: Float[Array, "*batch fan_out"]
+) -> tuple[Float[Array, "*batch fan_in"], Float[Array, "fan_in fan_out"], Float[Array, " fan_out"] | None]:
+    """Cotangents `(x_bar, w_bar, b_bar)` for `y_bar`; `b_bar` is None where there was no b."""
+    x, w, b = residuals
+    dtype, acc = y_bar.dtype, accumulator(y_bar.dtype)
+    batch = tuple(range(y_bar.ndim - 1))
+    x_bar = jnp.tensordot(y_bar, w, axes=(-1, 1), preferred_element_type=acc)
+    w_bar = jnp.tensordot(x, y_bar, axes=(batch, batch), preferred_element_type=acc)
+    b_bar = None if b is None else jnp.sum(y_bar, axis=batch, dtype=acc).astype(dtype)
+    return x_bar.astype(dtype), w_bar.astype(dtype), b_bar
+
+
+lin.defvjp(lin_fwd, lin_bwd)
