@@ -1,0 +1,248 @@
+"""A failing run in one file, to be re-run elsewhere.
+
+The file is an .npz: the arrays, and one JSON text with all the rest. It holds no code and no pickles, but names of
+functions, which a replay imports and calls: replay what you trust, as you would run it.
+"""
+
+import dataclasses
+import importlib
+import io
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .finding import first_line
+from .report import Report
+from .rule import CHECKS, DTYPES, check
+
+SCHEMA = 1
+SLICE = 1_000_000  # bytes of arrays; of more, the first rows are kept if they fail alike
+Inputs: TypeAlias = dict[str, Any]  # args, kwargs, torch_kwargs
+
+
+class CapsuleError(ValueError):
+    """A run that cannot be put in a capsule, or a capsule that cannot be re-run."""
+
+
+def save_capsule(
+    path: str | os.PathLike[str],
+    report: Report,
+    rule: Callable[..., Any] | str,
+    args: Sequence[Any],
+    *,
+    reference: Callable[..., Any] | str | None = None,
+    torch: Callable[..., Any] | str | None = None,
+    kwargs: dict[str, Any] | None = None,
+    torch_kwargs: dict[str, Any] | None = None,
+    static_argnums: Sequence[int] = (),
+    checks: Sequence[str] = CHECKS,
+    dtypes: Sequence[str] = DTYPES,
+    seed: int = 0,
+) -> None:
+    """Write the run `report = check(rule, *args, ...)` to the file `path`, whole or not at all.
+
+    A function may be given as the text `package.module:function`. Arrays of more than SLICE bytes are cut to the first
+    rows (of the first array, and of those that share its leading axis), if the check fails with the same culprits then.
+
+    Raises CapsuleError for a function that cannot be imported by name (a lambda, one in another function or in
+    __main__) and for an argument that is no array, number, text or function, nor a tuple, list or dict of them;
+    OSError if the file cannot be written.
+    """
+    given = {"rule": rule, "reference": reference, "torch": torch}
+    names = {role: name_of(role, function) for role, function in given.items() if function is not None}
+    inputs = {"args": tuple(args), "kwargs": kwargs, "torch_kwargs": torch_kwargs}
+    options = {"static_argnums": [*static_argnums], "checks": [*checks], "dtypes": [*dtypes], "seed": seed}
+    inputs, report = _first_rows(inputs, report, lambda cut: _run(_import_all(names), cut, options))
+    arrays: dict[str, Any] = {}
+    contents = {
+        "schema": SCHEMA,
+        "functions": names,
+        "inputs": {name: _encode(value, name, arrays) for name, value in inputs.items()},
+        "options": options,
+        "here": _here(),
+        "failed": _failures(report),
+    }
+    buffer = io.BytesIO()
+    arrays["capsule"] = np.array(json.dumps(contents))
+    np.savez_compressed(buffer, **arrays)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(buffer.getvalue())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def replay(path: str | os.PathLike[str]) -> Report:
+    """Import the functions that the capsule names and check them again: same arguments, seed, precision and x64.
+
+    The report's `about` says what failed then, and which versions and flags have changed.
+
+    Raises CapsuleError for a file that is no capsule, a damaged one, one of a newer schema, and for a function that
+    cannot be imported here; and what `check` raises.
+    """
+    contents, arrays = _read(path)
+    try:
+        functions = _import_all(contents["functions"])
+        inputs = {name: _decode(node, arrays) for name, node in contents["inputs"].items()}
+        options, then, failures = contents["options"], contents["here"], contents["failed"]
+        precision, x64 = then["matmul precision"], then["x64"]
+    except ImportError as error:
+        raise CapsuleError(f"{path} needs what is not here: {error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CapsuleError(f"{path} is a damaged capsule") from error
+    with jax.default_matmul_precision(precision), jax.enable_x64(x64):
+        report, now = _run(functions, inputs, options), _here()
+    changed = [f"{n} was {then.get(n)}, is {now.get(n)}" for n in then | now if then.get(n) != now.get(n)]
+    about = {"failed then": "; ".join(failures[:3]) or "nothing", "changed": "; ".join(changed) or "nothing"}
+    return dataclasses.replace(report, about=report.about | about)
+
+
+def import_by_name(name: str) -> Any:
+    """What `package.module:name` names. Raises ImportError, in one sentence, if there is no such thing."""
+    module, colon, path = name.partition(":")
+    if not (module and colon and path):
+        raise ImportError(f"expected package.module:function, got {name!r}")
+    try:
+        found: Any = importlib.import_module(module)
+    except Exception as error:
+        raise ImportError(f"cannot import {module}: {first_line(error)}") from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise ImportError(f"there is no {path} in {module}")
+        found = getattr(found, part)
+    return found
+
+
+def name_of(role: str, function: Any) -> str:
+    """`package.module:name`, under which `function` can be imported. Raises CapsuleError if there is no such name."""
+    if isinstance(function, str):
+        return function
+    module = getattr(function, "__module__", None) or "builtins"
+    qualname = getattr(function, "__qualname__", type(function).__name__)
+    if module == "__main__":
+        raise CapsuleError(f"{role} {qualname} is defined in __main__: move it to a module, which a replay can import")
+    # `op = custom_vjp(_op)` carries the name of _op: only the thing itself will do.
+    for name in (qualname, *(n for n, value in vars(sys.modules.get(module, object)).items() if value is function)):
+        try:
+            if import_by_name(f"{module}:{name}") is function:
+                return f"{module}:{name}"
+        except ImportError:
+            pass
+    raise CapsuleError(f"{role} {module}.{qualname} has no name to import it by: define it at the top of a module")
+
+
+def _import_all(names: dict[str, str]) -> dict[str, Any]:
+    return {role: import_by_name(name) for role, name in names.items()}
+
+
+def _run(functions: dict[str, Any], inputs: Inputs, options: dict[str, Any]) -> Report:
+    named = functions | inputs | options
+    return check(named.pop("rule"), *named.pop("args"), **named)
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic))
+
+
+def _first_rows(inputs: Inputs, report: Report, run: Callable[[Inputs], Report]) -> tuple[Inputs, Report]:
+    """The inputs cut to their first rows, and the report on those; the given ones if small, or if others fail then."""
+    arrays = [leaf for leaf in jax.tree.leaves(inputs) if _is_array(leaf)]
+    total, leading = sum(leaf.nbytes for leaf in arrays), arrays[0].shape[:1]  # a report is on at least one
+    if total <= SLICE or not leading:
+        return inputs, report
+
+    def shares(leaf: Any) -> bool:
+        return _is_array(leaf) and leaf.shape[:1] == leading
+
+    shared = sum(leaf.nbytes for leaf in arrays if shares(leaf))
+    rows = max(1, leading[0] * (SLICE - (total - shared)) // max(1, shared))
+    cut = jax.tree.map(lambda leaf: leaf[:rows] if shares(leaf) else leaf, inputs)
+    try:
+        again = run(cut)
+    except Exception:
+        return inputs, report  # the shorter arguments do not go together
+    return (inputs, report) if again.ok or again.culprits != report.culprits else (cut, again)
+
+
+def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """A value as JSON, with its arrays put into `arrays`. Raises CapsuleError, naming the argument."""
+    if _is_array(value) and not jnp.issubdtype(value.dtype, jax.dtypes.extended) and not value.dtype.hasobject:
+        array, key = np.asarray(value), f"array{len(arrays)}"
+        # NumPy's file format does not know bfloat16 and its like: their bits.
+        foreign = array.dtype.isbuiltin == 2
+        arrays[key] = array.view(f"u{array.itemsize}") if foreign else array
+        return {"array": key, "dtype": array.dtype.name if foreign else None}
+    if value is None or type(value) in (bool, int, float, str):
+        return {"value": value}
+    if type(value) in (tuple, list):
+        items = [_encode(item, f"{name}[{i}]", arrays) for i, item in enumerate(value)]
+        return {type(value).__name__: items}
+    if type(value) is dict and all(type(key) is str for key in value):
+        return {"dict": {key: _encode(item, f"{name}[{key!r}]", arrays) for key, item in value.items()}}
+    if callable(value):
+        return {"function": name_of(name, value)}
+    kinds = "arrays, numbers, text, functions, None, and tuples, lists and dicts of them"
+    raise CapsuleError(f"{name} is a {type(value).__name__}: a capsule takes {kinds}")
+
+
+def _decode(node: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
+    ((kind, content),) = ((kind, content) for kind, content in node.items() if kind != "dtype")
+    if kind == "array":
+        array = arrays[content]
+        return (array.view(jnp.dtype(node["dtype"])) if node["dtype"] else array)[()]
+    if kind == "value":
+        return content
+    if kind == "function":
+        return import_by_name(content)
+    if kind == "dict":
+        return {key: _decode(item, arrays) for key, item in content.items()}
+    return {"tuple": tuple, "list": list}[kind](_decode(item, arrays) for item in content)
+
+
+def _here() -> dict[str, Any]:
+    """Versions and flags that a result may depend on."""
+    packages = ("jax", "jaxlib", "numpy", "torch", "pullback")
+    here: dict[str, Any] = {"python": platform.python_version()}
+    here |= {package: version(package) for package in packages if find_spec(package)}
+    for name, flag in {"matmul precision": "jax_default_matmul_precision", "x64": "jax_enable_x64"}.items():
+        here[name] = getattr(jax.config, flag)
+    return here | {name: text for name, text in os.environ.items() if name == "XLA_FLAGS" or name.startswith("JAX_")}
+
+
+def _failures(report: Report) -> list[str]:
+    """What failed, a line each."""
+    rows = [
+        f"{row.check} {row.leaf}: {who} {row.diagnosis.get(who, deviation.problem)}"
+        for row in report.rows
+        for who, deviation in row.deviations.items()
+        if deviation.problem
+    ]
+    return rows + [f"{f.check} {f.about}: {f.text}" for f in report.findings if f.status == "FAIL"]
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The JSON part and the arrays. Raises CapsuleError."""
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        contents = json.loads(str(arrays.pop("capsule")))
+        newer = contents["schema"] > SCHEMA
+    except OSError as error:
+        raise CapsuleError(f"cannot read the capsule {path}: {error.strerror or error}") from error
+    except Exception as error:
+        raise CapsuleError(f"{path} is no capsule, or a damaged one") from error
+    if newer:
+        raise CapsuleError(f"{path} has schema {contents['schema']}, newer than {SCHEMA}: update pullback to read it")
+    return contents, arrays

@@ -1,0 +1,89 @@
+"""The jax implementations: ours by hand, ours through `jax.grad`, and a twin that knows none of our rules."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pullback.functional import forward_and_backward, mlp, mse
+
+from .result import Result
+
+# The twin: the same maths in plain jax, with the same promise that half precision accumulates in float32.
+
+
+def twin_lin(x, w, b):
+    wide = np.promote_types(x.dtype, np.float32)
+    y = jnp.dot(x, w, preferred_element_type=wide)
+    return (y + jnp.broadcast_to(b.astype(wide), y.shape)).astype(x.dtype)
+
+
+def twin_relu(x):
+    return jax.nn.relu(x)
+
+
+def twin_mse(output, targ):
+    wide = np.promote_types(output.dtype, np.float32)
+    diff = output.reshape(targ.shape).astype(wide) - targ.astype(wide)
+    return jnp.mean(diff**2).astype(output.dtype)
+
+
+def twin_mlp(params, x):
+    *hidden, (w, b) = params
+    for w_hidden, b_hidden in hidden:
+        x = twin_relu(twin_lin(x, w_hidden, b_hidden))
+    return twin_lin(x, w, b)
+
+
+def twin_loss(params, x, targ):
+    return twin_mse(twin_mlp(params, x), targ)
+
+
+# The whole net: (params, x, targ) -> Result.
+
+
+def net_by_hand(params, x, targ) -> Result:
+    """`forward_and_backward`: the explicit chain, no autodiff."""
+    loss, grads, x_bar = forward_and_backward(params, x, targ)
+    return Result(mlp(params, x), loss, grads, x_bar)
+
+
+def _net_by_grad(net: Callable[..., Any], loss_of: Callable[..., Any]) -> Callable[..., Result]:
+    def run(params, x, targ) -> Result:
+        def loss_and_output(params, x):
+            output = net(params, x)
+            return loss_of(output, targ), output
+
+        (loss, output), (grads, x_bar) = jax.value_and_grad(loss_and_output, (0, 1), has_aux=True)(params, x)
+        return Result(output, loss, grads, x_bar)
+
+    return run
+
+
+def net_custom_vjp() -> Callable[..., Result]:
+    """jax.grad of our loss: jax calls our rules."""
+    return _net_by_grad(mlp, mse)
+
+
+net_twin = _net_by_grad(twin_mlp, twin_mse)
+
+
+# One op alone: (inputs, cotangent) -> (y, *input cotangents).
+
+
+def op_by_hand(fwd: Callable[..., Any], bwd: Callable[..., Any]) -> Callable[..., tuple]:
+    def run(inputs, cotangent):
+        y, residuals = fwd(*inputs)
+        return (y, *bwd(residuals, cotangent))
+
+    return run
+
+
+def op_by_vjp(op: Callable[..., Any]) -> Callable[..., tuple]:
+    def run(inputs, cotangent):
+        y, pullback = jax.vjp(op, *inputs)
+        return (y, *pullback(cotangent))
+
+    return run

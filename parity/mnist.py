@@ -1,0 +1,170 @@
+"""The main job: every implementation on the same MNIST batch, end to end and each op alone."""
+
+import contextlib
+import platform
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pullback.data import Split, load_mnist, normalize
+from pullback.functional import init_mlp, lin, mlp_loss, mse, relu
+
+from . import in_jax
+from .check import Check, Outcome, run_check
+from .compare import Row
+from .finding import Finding
+from .ops import op_checks
+from .report import Report
+from .result import result_leaves
+from .rule import CHECKS, DTYPES, examine
+from .trace import chain_finding
+from .trial import on_trial
+
+PRECISION = "highest"
+
+
+def check_mnist(
+    batch_size: int = 64,
+    hidden: int = 50,
+    *,
+    dtype: Any = "float32",
+    seed: int = 0,
+    source: str | Path = "auto",
+    full: bool = False,
+) -> Report:
+    """Output, loss and every gradient of the lesson's net, in six implementations, on one MNIST batch.
+
+    The net is 784 -> hidden -> 1 with mse against the digit. Ours by hand, ours through jax.grad, jax.grad of a
+    rule-free twin, torch autograd, torch by hand and torch nn.Module are each compared with torch autograd in
+    float64, leaf by leaf; then lin, relu (also at exactly 0) and mse alone, each with a random cotangent.
+
+    batch_size: rows, drawn from MNIST's train split with `seed` and normalized with train's moments. dtype: float32,
+    float64, bfloat16 or float16. source: as for `pullback.data.load_mnist`. full: also everything that `check` looks
+    at, for lin, relu, mse and the whole loss: transformations, dtypes, kinks, numerical differentiation, ...
+
+    Raises ValueError for an argument out of range, ImportError without torch, DataError if `source` cannot be read.
+    """
+    asked = dtype
+    try:
+        dtype = jnp.dtype(dtype)
+    except TypeError:
+        dtype = None
+    if dtype is None or dtype.name not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {asked!r}")
+    for name, value, least in (("batch_size", batch_size, 1), ("hidden", hidden, 1), ("seed", seed, 0)):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}")
+    from . import in_torch
+
+    mnist = load_mnist(source)
+    n = len(mnist.train.images)
+    if batch_size > n:
+        raise ValueError(f"batch_size must be at most {n:,}, the train rows of the {mnist.source}; got {batch_size:,}")
+
+    # Without x64, jax would silently turn float64 into float32; and a GPU's or TPU's default float32 product is none.
+    x64 = jax.enable_x64(True) if dtype.name == "float64" else contextlib.nullcontext()
+    with x64, jax.default_matmul_precision(PRECISION):
+        rng = np.random.default_rng(seed)
+        x, targ = batch(mnist.train, rng.choice(n, batch_size, replace=False), dtype)
+        params = draw_params(seed, (784, hidden, 1), rng, dtype)
+        # Each op alone gets what it gets inside the net.
+        w1, b1 = params[0]
+        inputs = {
+            "lin": {"x": x, "w": w1, "b": b1},
+            "relu": {"x": np.asarray(in_jax.twin_lin(x, w1, b1))},
+            "mse": {"output": np.asarray(in_jax.twin_mlp(params, x)), "targ": targ},
+        }
+        checks = [
+            net_check(params, x, targ),
+            *op_checks(inputs, lambda shape: np.asarray(rng.standard_normal(shape)).astype(dtype)),
+        ]
+        outcomes = [run_check(check, dtype) for check in checks]
+        # Where the net is right, so is every step of it.
+        right = all(row.ok for row in outcomes[0].rows)
+        findings = [] if right else [chain_finding(params, x, targ, dtype)]
+        if full:
+            more, found = _examined(params, x, targ, seed)
+            outcomes += more
+            findings += found
+    device = jax.devices()[0]
+    about = {
+        "net": f"784 -> {hidden} -> 1, relu, mse",
+        "batch": f"{batch_size:,} rows of train, drawn with seed {seed}, normalized with train's moments",
+        "data": mnist.source,
+        "dtype": dtype.name,
+        "oracle": "torch autograd in float64",
+        "device": f"{device.platform} ({device.device_kind}), matmul precision {PRECISION}",
+        "versions": f"jax {jax.__version__}, torch {in_torch.torch.__version__}, "
+        f"pullback {version('pullback')}, Python {platform.python_version()}",
+    }
+    return Report.of(about, outcomes, findings)
+
+
+def net_check(params: Any, x: np.ndarray, targ: np.ndarray) -> Check:
+    """The whole net, in six implementations."""
+    from . import in_torch
+
+    return Check(
+        "net",
+        (params, x, targ),
+        {"by hand": in_jax.net_by_hand, "custom_vjp": in_jax.net_custom_vjp(), "jax.grad": in_jax.net_twin},
+        {"torch": in_torch.net_autograd, "torch by hand": in_torch.net_by_hand, "nn.Module": in_torch.net_module},
+        in_jax.net_twin,
+        in_torch.in_double(in_torch.net_autograd),
+        result_leaves,
+    )
+
+
+def _examined(params: Any, x: Any, targ: Any, seed: int) -> tuple[list[Outcome], list[Finding]]:
+    """Everything that `check` looks at, for each rule and for the whole loss, on what it gets inside the net."""
+    from . import in_torch
+
+    (w1, b1), *_ = params
+    z1, output = (np.asarray(a) for a in (in_jax.twin_lin(x, w1, b1), in_jax.twin_mlp(params, x)))
+    subjects = [
+        (lin, (x, w1, b1), in_jax.twin_lin, in_torch.lin),
+        (relu, (z1,), in_jax.twin_relu, in_torch.torch.relu),
+        (mse, (output, targ), in_jax.twin_mse, in_torch.mse),
+        (mlp_loss, (params, x, targ), in_jax.twin_loss, in_torch.mlp_loss),
+    ]
+    outcomes, findings = [], []
+    for rule, args, reference, torch in subjects:
+        trial = on_trial(rule, args, reference, torch, None, None, (), seed)
+        more, found, _ = examine(trial, CHECKS, DTYPES)
+        outcomes += [outcome._replace(rows=[_in_net(row, trial.name) for row in outcome.rows]) for outcome in more]
+        findings += [replace(finding, about=f"{trial.name}: {finding.about}") for finding in found]
+    return outcomes, findings
+
+
+def _in_net(row: Row, rule: str) -> Row:
+    """A row of `check`, under the names that the net's rows have."""
+    columns = {"rule": "custom_vjp", "reference": "jax.grad"}
+
+    def renamed(by_name: dict[str, Any]) -> dict[str, Any]:
+        return {columns.get(who, who): value for who, value in by_name.items()}
+
+    return replace(
+        row,
+        check=f"{rule} {row.check}",
+        deviations=renamed(row.deviations),
+        values=renamed(row.values),
+        diagnosis=renamed(row.diagnosis),
+    )
+
+
+def batch(train: Split, rows: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """`(x, targ)`: normalized pixels, and the digit as a number to regress on, as in the lesson."""
+    pixels = train.images.astype(np.float32) / 256
+    wide = pixels[rows].astype(np.promote_types(dtype, np.float32) if dtype.itemsize > 2 else np.float32)
+    return normalize(wide, pixels.mean(), pixels.std()).astype(dtype), train.labels[rows].astype(dtype)
+
+
+def draw_params(seed: int, sizes: tuple[int, ...], rng: np.random.Generator, dtype: np.dtype) -> list[Any]:
+    """The lesson's initial weights, and biases that are not zero: a zero hides a bias that is dropped."""
+    params = init_mlp(jax.random.key(seed), sizes, dtype=dtype)
+    return [(np.asarray(w), (0.1 * rng.standard_normal(w.shape[1])).astype(dtype)) for w, _zero in params]

@@ -1,0 +1,32 @@
+"""What every implementation is given and gives back."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Leaves = dict[str, Any]
+"""Arrays by name, NumPy's or (inside jax) jax's: `w1`, `b1`, ..."""
+
+
+class Result(NamedTuple):
+    """One forward and backward pass: `output`, `loss`, `grads` (structured like params), `x_bar`."""
+
+    output: Any
+    loss: Any
+    grads: Any
+    x_bar: Any
+
+
+def result_leaves(result: Result) -> Leaves:
+    """A Result as named arrays: output, loss, the gradients as w1, b1, w2, ..., and x_bar."""
+    leaves = {"output": result.output, "loss": result.loss}
+    for layer, (w_bar, b_bar) in enumerate(result.grads, start=1):
+        leaves[f"w{layer}"] = w_bar
+        leaves[f"b{layer}"] = b_bar
+    leaves["x_bar"] = result.x_bar
+    return as_numpy(leaves)
+
+
+def as_numpy(leaves: Leaves) -> Leaves:
+    """The same leaves as NumPy arrays."""
+    return {name: np.asarray(leaf) for name, leaf in leaves.items()}

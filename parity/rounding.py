@@ -1,0 +1,114 @@
+"""A value and how far its rounding may be off: what the rules of every primitive share. The bounds' sources: bound.py.
+
+A rule takes the equation of the jaxpr and its inputs, each a value with an error bound, and returns the output so. It
+carries the inputs' errors through to first order and beyond (no term is dropped), and adds its own rounding.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+SUM_CONSTANT = 5.0
+"""For a sum of many terms; where it comes from: bound.py."""
+KINKS_NAMED = 10
+"""How many elements of the kink band are named; all are counted."""
+COMPLEX_ROUNDINGS = 8
+"""One complex product is off by sqrt(5) u (Brent, Percival & Zimmermann, Math. Comp. 76, 2007), a quotient by more."""
+Reals: TypeAlias = Any  # float64 arrays, or the scalars that NumPy makes of results without axes
+
+
+class Bounded(NamedTuple):
+    """A value, float64 where it is a real number, and a bound on its error; where a bool is uncertain. None: exact."""
+
+    value: Reals
+    error: Reals | None
+    peak_of: Any = None
+    """What this is the maximum (or minimum) of, as the gradient asks which one equals it: an array, along some axes; or
+    two Bounded, element by element."""
+
+
+Rule: TypeAlias = Callable[..., Any]
+"""(rounding, eqn, *inputs) -> a Bounded, or a list of them where the primitive has multiple results."""
+
+
+def unit_roundoff(dtype: Any) -> float:
+    """u of round-to-nearest: half the distance from 1 to the next number of that dtype."""
+    return float(jnp.finfo(dtype).eps) / 2
+
+
+def is_real(dtype: Any) -> bool:
+    """Whether numbers of that dtype are rounded."""
+    return jnp.issubdtype(dtype, jnp.inexact)
+
+
+def exact(x: Any, dtype: Any = None) -> Bounded:
+    """Without error. Real numbers become float64; the dtype is for integers that bring none along."""
+    if jnp.issubdtype(getattr(x, "dtype", float), jax.dtypes.extended):  # random keys
+        return Bounded(x, None)
+    x = np.asarray(x, dtype)
+    if x.dtype.kind in "bui" or x.dtype == jax.dtypes.float0:
+        return Bounded(x, None)
+    return Bounded(x.astype(np.complex128 if x.dtype.kind == "c" else np.float64), None)
+
+
+def total(*errors: Reals | None) -> Reals | None:
+    known = [error for error in errors if error is not None]
+    return sum(known[1:], known[0]) if known else None
+
+
+def scaled(error: Reals | None, factor: Reals) -> Reals | None:
+    return None if error is None else error * np.abs(factor)
+
+
+def error_of(x: Bounded) -> Reals:
+    """The error as an array of the value's shape; of bools, where they are uncertain."""
+    if x.error is None:
+        return np.zeros(np.shape(x.value), bool if x.value.dtype == bool else np.float64)
+    return np.broadcast_to(x.error, np.shape(x.value))
+
+
+class Rounding:
+    """Arithmetic in one dtype, and what was met on the way."""
+
+    def __init__(self, dtype: Any):
+        self.u, self.underflow = unit_roundoff(dtype), _underflow(dtype)
+        self.gates = self.kinks = 0
+        self.kink_at: list[tuple[int, ...]] = []
+        self.fallbacks: set[str] = set()
+
+    def rounded(self, eqn: Any, value: Reals, carried: Reals | None, times: Reals = 1) -> Bounded:
+        """The result of an operation that rounds `times` over, given the error that its inputs bring along.
+
+        It may be stored in the dtype under test, and in the one that the jaxpr says: the coarser one counts.
+        """
+        dtype = eqn.outvars[0].aval.dtype
+        if not is_real(dtype):
+            return Bounded(value, carried)
+        u, underflow = max(self.u, unit_roundoff(dtype)), max(self.underflow, _underflow(dtype))
+        if value.dtype.kind == "c":
+            times = COMPLEX_ROUNDINGS * times
+        size = np.abs(value) if carried is None else np.abs(value) + carried
+        growth = np.expm1(times * math.log1p(u))  # (1 + u)^times - 1
+        rounding = growth * size + underflow
+        if not np.isfinite(np.max(size, initial=0)):
+            rounding = np.where(np.isinf(value), 0, rounding)  # infinity is not rounded
+        return Bounded(value, rounding if carried is None else carried + rounding)
+
+    def gate(self, uncertain: Reals) -> None:
+        """Counts a decision per element, and those within rounding error of going the other way."""
+        self.gates += np.size(uncertain)
+        kinks = int(np.count_nonzero(uncertain))
+        self.kinks += kinks
+        if kinks and len(self.kink_at) < KINKS_NAMED:
+            places = np.argwhere(uncertain)[: KINKS_NAMED - len(self.kink_at)]
+            self.kink_at += [tuple(int(i) for i in place) for place in places]
+
+
+def _underflow(dtype: Any) -> float:
+    # XLA on CPU flushes subnormals to zero, float16's excepted.
+    info = jnp.finfo(dtype)
+    return float(info.smallest_subnormal if info.bits == 16 and info.nmant == 10 else info.tiny)
