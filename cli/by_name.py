@@ -1,0 +1,53 @@
+"""Functions and arguments that a command line names as `package.module:name`."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from .terminal import refuse
+
+
+def make_importable() -> None:
+    """Puts the current folder on the path, as `python -m` does: the command itself starts without it."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
+def function_named(option: str, name: str) -> Callable[..., Any]:
+    """The function; refuses, naming the option, what cannot be imported or called."""
+    found = _named(option, name)
+    if not callable(found):
+        refuse(f"{option}: expected a function, but {name} is of type {type(found).__name__}")
+    return found
+
+
+def arguments_named(option: str, name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments: a tuple or a list, or a pair of a tuple and a dict, or a function giving one.
+
+    Refuses, naming the option, what cannot be imported or is something else.
+    """
+    given = _named(option, name)
+    if callable(given):
+        try:
+            given = given()
+        except Exception as error:
+            refuse(f"{option}: {name}() raised {type(error).__name__}: {error}")
+    match given:
+        case list():
+            return tuple(given), {}
+        case (tuple(args), dict(kwargs)):
+            return args, kwargs
+        case tuple():
+            return given, {}
+    expected = "a tuple or list of arguments, or (a tuple of arguments, a dict of keyword arguments)"
+    refuse(f"{option}: expected {expected}, but {name} gives {type(given).__name__}")
+
+
+def _named(option: str, name: str) -> Any:
+    from pullback.parity.capsule import import_by_name
+
+    try:
+        return import_by_name(name)
+    except ImportError as error:
+        refuse(f"{option}: {error}")

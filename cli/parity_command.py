@@ -1,0 +1,185 @@
+"""`pullback parity`: of our gradients on MNIST, of a rule that a user names, or of a saved failing run."""
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from pullback.data import DataError
+
+from .by_name import arguments_named, function_named, make_importable
+from .files import cannot_be_written, write_whole
+from .terminal import console, plain_notes, refuse
+
+if TYPE_CHECKING:
+    from pullback.parity import Report
+
+SOURCE_HELP = "auto, sample, cache, download, or the path of mnist.pkl.gz or of a folder of IDX files."
+NAME = "PACKAGE.MODULE:NAME"
+CAPSULE = "parity-capsule.npz"
+MNIST, RULE = "Our gradients on MNIST", "A rule of your own, with --rule"
+OUTPUT = ("--json", "--html")
+OPTIONS = {
+    "--rule": ("--reference", "--torch", "--args", "--checks", "--seed", "--capsule", *OUTPUT),
+    "--replay": OUTPUT,
+    MNIST: ("--batch-size", "--hidden", "--dtype", "--seed", "--source", "--full", *OUTPUT),
+}
+"""Which options go with which of the three jobs."""
+
+
+def parity(
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, show_default="64", help="Rows of MNIST's train split.", rich_help_panel=MNIST)
+    ] = None,
+    hidden: Annotated[
+        int | None, typer.Option(min=1, show_default="50", help="Width of the hidden layer.", rich_help_panel=MNIST)
+    ] = None,
+    dtype: Annotated[
+        Literal["float32", "float64", "bfloat16", "float16"] | None,
+        typer.Option(show_default="float32", help="Arithmetic under test.", rich_help_panel=MNIST),
+    ] = None,
+    source: Annotated[str | None, typer.Option(show_default="auto", help=SOURCE_HELP, rich_help_panel=MNIST)] = None,
+    full: Annotated[
+        bool | None,
+        typer.Option("--full", help="Also what --rule looks at, for each of our rules.", rich_help_panel=MNIST),
+    ] = None,
+    rule: Annotated[str | None, typer.Option(metavar=NAME, help="The function to check.", rich_help_panel=RULE)] = None,
+    args: Annotated[
+        str | None,
+        typer.Option(
+            metavar=NAME,
+            help="The arguments to check it at: a tuple, or a pair of a tuple and a dict of keyword arguments, or a "
+            "function that returns one.",
+            rich_help_panel=RULE,
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar=NAME, help="The same maths in plain jax.", rich_help_panel=RULE)
+    ] = None,
+    torch: Annotated[
+        str | None, typer.Option(metavar=NAME, help="The same maths in torch.", rich_help_panel=RULE)
+    ] = None,
+    checks: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="Only these, e.g. values,rule-ran,kinks.", rich_help_panel=RULE),
+    ] = None,
+    capsule_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--capsule",
+            metavar="FILE",
+            show_default=CAPSULE,
+            help="Where a failing run is saved, for --replay.",
+            rich_help_panel=RULE,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, show_default="0", help="Of the rows, the weights and the cotangents.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the report there too, as JSON.")
+    ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report there too, as a page.")
+    ] = None,
+    replay_file: Annotated[
+        Path | None, typer.Option("--replay", metavar="FILE", help="Re-run the failing run that was saved there.")
+    ] = None,
+) -> None:
+    """Compare gradients, leaf by leaf: ours with jax.grad and torch on one MNIST batch, or those of your own rule.
+
+    Exit code: 0 all agree, 1 a mismatch, 2 usage, or something missing.
+    """
+    # No default above is a value, so what has one was given. (A default's value is that of the function called.)
+    given = {name: value for name, value in locals().items() if value is not None}
+    _refuse_what_does_not_go_together(["--" + name.removesuffix("_file").replace("_", "-") for name in given])
+    for option, file in (("--json", json_file), ("--html", html_file), ("--capsule", capsule_file)):
+        problem = None if file is None else cannot_be_written(file)
+        if problem:
+            refuse(f"{option}: {problem}")
+    if full or rule is not None:
+        from pullback.parity.transform import make_two_devices
+
+        make_two_devices()
+    # What the libraries refuse is one sentence too.
+    save_capsule = None
+    try:
+        if replay_file is not None:
+            report = _replay(replay_file)
+        elif rule is not None:
+            report, save_capsule = _check_rule(rule, reference, torch, args, checks, seed or 0)
+        else:
+            report = _check_mnist({name: value for name, value in given.items() if not name.endswith("_file")})
+    except (DataError, ImportError, NotImplementedError, TypeError, ValueError) as error:
+        refuse(error)
+    console().print(report)
+    if save_capsule is not None and not report.ok:
+        _save(save_capsule, capsule_file or Path(CAPSULE))
+    _write("--json", json_file, lambda: json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n")
+    _write("--html", html_file, lambda: report.to_html())
+    raise typer.Exit(0 if report.ok else 1)
+
+
+def _refuse_what_does_not_go_together(given: list[str]) -> None:
+    job = next((option for option in ("--replay", "--rule") if option in given), MNIST)
+    for option in given:
+        if option not in (job, *OPTIONS[job]):
+            refuse(f"{option} needs --rule" if job == MNIST else f"{option} does not go with {job}")
+    if job == "--rule" and "--args" not in given:
+        refuse("--rule needs --args, which names the arguments to check it at")
+
+
+def _check_mnist(options: dict[str, Any]) -> "Report":
+    from pullback.parity import check_mnist
+
+    with plain_notes():
+        return check_mnist(**options)
+
+
+def _check_rule(
+    rule: str, reference: str | None, torch: str | None, args: str | None, checks: str | None, seed: int
+) -> tuple["Report", Callable[[Path], None]]:
+    """The report, and what saves its run in a capsule."""
+    make_importable()
+    from pullback.parity import check
+    from pullback.parity.capsule import save_capsule
+
+    names = {"rule": rule, "reference": reference, "torch": torch}
+    functions = {role: function_named(f"--{role}", name) for role, name in names.items() if name is not None}
+    positional, keywords = arguments_named("--args", args or "")
+    options: dict[str, Any] = {"kwargs": keywords, "seed": seed}
+    if checks is not None:
+        options["checks"] = [name.strip().replace("-", " ") for name in checks.split(",")]
+    report = check(functions["rule"], *positional, **{k: f for k, f in functions.items() if k != "rule"}, **options)
+    return report, lambda path: save_capsule(path, report, args=positional, **names, **options)
+
+
+def _replay(file: Path) -> "Report":
+    make_importable()
+    from pullback.parity.capsule import replay
+
+    return replay(file)
+
+
+def _write(option: str, file: Path | None, text: Callable[[], str]) -> None:
+    if file is not None:
+        try:
+            write_whole(file, text())
+        except OSError as error:
+            refuse(f"{option}: cannot write {file}: {error.strerror}")
+        except ImportError as error:
+            refuse(f"{option}: {error}")
+
+
+def _save(save_capsule: Callable[[Path], None], file: Path) -> None:
+    """Says where the failing run is. That it could not be saved is no reason to hide the verdict: a note."""
+    try:
+        save_capsule(file)
+    except (OSError, ValueError) as error:
+        typer.echo(f"note: this run is not saved: {error}", err=True)
+    else:
+        again = f"pullback parity --replay {shlex.quote(str(file))}"
+        typer.echo(f"pullback: this run is saved; to re-run it: {again}", err=True)

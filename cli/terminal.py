@@ -1,0 +1,40 @@
+"""What the commands say: reports on stdout, notes and refusals on stderr."""
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+from pullback.data import SampleDataWarning
+
+
+def refuse(message: object) -> NoReturn:
+    """Ends the command with exit code 2 and one sentence."""
+    typer.echo(f"pullback: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def console() -> Console:
+    """Where reports are printed."""
+    # Into a file or a pipe there is no width to respect: the whole table.
+    return Console() if sys.stdout.isatty() else Console(width=116)
+
+
+@contextlib.contextmanager
+def plain_notes() -> Iterator[None]:
+    """Prints what the data layer warns of as one plain line, whether the command goes on or gives up."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SampleDataWarning)
+        try:
+            yield
+        finally:
+            for warning in caught:
+                if issubclass(warning.category, SampleDataWarning):
+                    typer.echo(f"note: {warning.message}", err=True)
+                else:
+                    text = warnings.formatwarning(warning.message, warning.category, warning.filename, warning.lineno)
+                    typer.echo(text, err=True)

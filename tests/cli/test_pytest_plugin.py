@@ -1,0 +1,151 @@
+"""The plugin as users have it: pytest in a process and a folder of its own."""
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from pullback.parity import check
+
+TESTS = """
+import my_rules
+import pytest
+
+from pullback import parity as pullback_parity
+
+ONLY = {"reference": my_rules.plain, "checks": ["values"]}
+
+def test_right(parity):
+    report = parity.check(my_rules.right, my_rules.X, **ONLY)
+    assert report.ok
+
+def test_wrong(parity):
+    parity.check(my_rules.right, my_rules.X, **ONLY)
+    parity.check(
+        my_rules.wrong, my_rules.X, **ONLY
+    )
+
+def test_without_the_fixture():
+    pullback_parity.check(my_rules.wrong, my_rules.X, **ONLY).raise_if_failed()
+
+def test_expected(parity):
+    with pytest.raises(pullback_parity.ParityError):
+        parity.check(my_rules.wrong, my_rules.X, **ONLY)
+
+def test_other():
+    assert 1 == 2
+"""
+
+
+def run_pytest(folder, *args):
+    command = [sys.executable, "-W", "error", "-m", "pytest", "-p", "no:cacheprovider", *args]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory, rules_text):
+    """One session with everything on: its folder and its output."""
+    folder = tmp_path_factory.mktemp("session")
+    (folder / "my_rules.py").write_text(rules_text)
+    (folder / "test_rules.py").write_text(TESTS)
+    return folder, run_pytest(folder, "--parity-report", "reports.json", "--junitxml", "junit.xml")
+
+
+def test_a_failure_is_the_line_and_the_table(session):
+    folder, result = session
+    assert result.returncode == 1 and result.stderr == ""
+    assert "3 failed, 2 passed" in result.stdout
+    shown = result.stdout.split(" test_wrong ")[1].split(" test_without_the_fixture ")[0]
+    verdict = "FAIL: 1 of 3 leaves in 2 implementations disagree. Wrong: rule.\n"
+    assert f"\n{verdict}test_rules.py:15: parity.check(\n        my_rules.wrong, my_rules.X, **ONLY\n    )\n" in shown
+    assert re.search(r"^float32 x_bar +5×4 .* FAIL$", shown, re.MULTILINE)
+    assert shown.count(verdict) == 2, "first and last"
+    assert "raise" not in shown and "pytest_plugin.py" not in shown and "report.py" not in shown
+
+
+def test_raise_if_failed_is_shown_alike(session):
+    shown = session[1].stdout.split(" test_without_the_fixture ")[1].split(" test_other ")[0]
+    assert "test_rules.py:20: pullback_parity.check(my_rules.wrong, my_rules.X, **ONLY).raise_if_failed()\n" in shown
+    assert "Wrong: rule.\n" in shown and "report.py" not in shown
+
+
+def test_the_summary_has_the_verdict(session):
+    assert "FAILED test_rules.py::test_wrong - FAIL: 1 of 3 leaves in 2 implementatio" in session[1].stdout
+
+
+def test_other_failures_are_left_alone(session):
+    assert "E       assert 1 == 2" in session[1].stdout
+
+
+def test_junit(session):
+    root = ElementTree.parse(session[0] / "junit.xml").getroot()
+    cases = {case.attrib["name"]: case for case in root.iter("testcase")}
+    (failure,) = cases["test_wrong"].findall("failure")
+    # pytest 9.2 keeps 500 characters of a message: the verdict and the worst rows; the text is the whole report.
+    verdict, *table = failure.attrib["message"].splitlines()
+    assert verdict == "FAIL: 1 of 3 leaves in 2 implementations disagree. Wrong: rule."
+    assert any(re.match(r"float32 x_bar +5×4 .* FAIL$", line) for line in table)
+    assert failure.text is not None and "oracle" in failure.text and failure.text.endswith("Wrong: rule.")
+    assert properties(cases["test_right"]) == [
+        ("parity_rule", "right"),
+        ("parity_ok", "True"),
+        ("parity_worst_budget", "0"),
+    ]
+    both = properties(cases["test_wrong"])
+    assert both[:3] == properties(cases["test_right"]), "one check after the other"
+    assert both[3:5] == [("parity_rule", "wrong"), ("parity_ok", "False")] and float(both[5][1]) > 1000
+    assert properties(cases["test_other"]) == []
+
+
+def properties(case):
+    return [(p.attrib["name"], p.attrib["value"]) for p in case.iter("property")]
+
+
+def test_report_file(session):
+    folder, result = session
+    data = json.loads((folder / "reports.json").read_text())
+    assert data["schema"] == 1
+    assert [(report["test"], report["about"]["rule"], report["ok"]) for report in data["reports"]] == [
+        ("test_rules.py::test_right", "right", True),
+        ("test_rules.py::test_wrong", "right", True),
+        ("test_rules.py::test_wrong", "wrong", False),
+        ("test_rules.py::test_expected", "wrong", False),
+    ]
+    assert data["reports"][2]["rows"][0]["leaf"] == "x_bar"
+    assert f"generated parity report: {folder / 'reports.json'}" in result.stdout
+    assert not [path for path in folder.iterdir() if path.name.startswith(".reports.json")]
+
+
+def test_a_file_that_cannot_be_is_refused_before_the_tests(tmp_path):
+    (tmp_path / "test_it.py").write_text("def test_it(): print(open('ran', 'w'))")
+    for given, problem in (("no/r.json", f"the folder {tmp_path / 'no'} does not exist"), (".", "is a folder")):
+        result = run_pytest(tmp_path, "--parity-report", given)
+        assert result.returncode == pytest.ExitCode.USAGE_ERROR
+        assert "ERROR: --parity-report: " in result.stderr and problem in result.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_session_without_checks_writes_an_empty_report_and_imports_nothing_of_ours(tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        "import sys\ndef test_it(): assert not {'jax', 'typer', 'pullback.parity'} & set(sys.modules)"
+    )
+    result = run_pytest(tmp_path, "--parity-report", "r.json")
+    assert result.returncode == 0, result.stdout
+    assert json.loads((tmp_path / "r.json").read_text()) == {"schema": 1, "reports": []}
+
+
+def test_a_report_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "conftest.py").write_text("import os\ndef pytest_runtest_teardown(): os.mkdir('r.json')")
+    (tmp_path / "test_it.py").write_text("def test_it(): pass")
+    result = run_pytest(tmp_path, "--parity-report", "r.json")
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"--parity-report: cannot write {tmp_path / 'r.json'}: Is a directory" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_fixture_has_the_signature_of_check(parity):
+    assert inspect.signature(parity.check) == inspect.signature(check)

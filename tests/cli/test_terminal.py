@@ -1,0 +1,33 @@
+import sys
+import warnings
+
+import pytest
+import typer
+
+from pullback.cli.terminal import console, plain_notes, refuse
+from pullback.data import SampleDataWarning
+
+
+def test_refuse(capsys):
+    with pytest.raises(typer.Exit) as exited:
+        refuse(ValueError("no"))
+    assert exited.value.exit_code == 2
+    assert capsys.readouterr() == ("", "pullback: no\n")
+
+
+def test_a_pipe_gets_the_whole_table(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert console().width == 116
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert console().width == 60
+
+
+@pytest.mark.filterwarnings("default")
+def test_plain_notes(capsys):
+    with pytest.raises(KeyError), plain_notes():
+        warnings.warn("the sample", SampleDataWarning, stacklevel=1)
+        warnings.warn("another", UserWarning, stacklevel=1)
+        raise KeyError
+    out, err = capsys.readouterr()
+    note, *rest = err.splitlines()
+    assert note == "note: the sample" and "UserWarning: another" in rest[0] and out == ""
