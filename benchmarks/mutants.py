@@ -1,0 +1,80 @@
+"""The check on the check: the mutation score of every rule, and how often a right run is called wrong.
+
+    make mutants
+
+Wrong rules: each is planted with every error of parity/planted.py, and `parity.mutants` says which were caught.
+Right runs: the whole net in six implementations, seeded, in float32 and bfloat16, with 1 to 50,000 rows and 1 to 512
+hidden units (both drawn evenly on a logarithmic scale); none may fail. Rows beyond those of the data set are drawn
+from it again. Exit code 0 if every error that is one is caught and no right run fails.
+"""
+
+import argparse
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.progress import track
+
+from pullback import parity
+from pullback.data import load_mnist
+from pullback.functional import init_mlp, lin, mlp_loss, mse, relu
+from pullback.parity import in_jax
+from pullback.parity.check import run_check
+from pullback.parity.mnist import PRECISION, batch, draw_params, net_check
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.asarray(np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def mutation_scores() -> list[parity.MutationScore]:
+    # relu: a first element and first and last rows that are on, so that what happens to them shows; and zeros.
+    x = normal(0, 6, 5)
+    gates = np.concatenate([np.abs(x[:1]), np.zeros((1, 5), np.float32), x, np.abs(x[-1:])])
+    params = [(np.asarray(w), normal(9, w.shape[1])) for w, _ in init_mlp(jax.random.key(0), (7, 5, 1))]
+    subjects = [
+        (lin, (normal(1, 6, 5), normal(2, 5, 4), normal(3, 4)), in_jax.twin_lin),
+        (lin, (normal(1, 5, 5), normal(2, 5, 5), normal(3, 5)), in_jax.twin_lin),  # square: transposes fit
+        (relu, (gates,), in_jax.twin_relu),
+        (mse, (normal(4, 6, 1), normal(5, 6)), in_jax.twin_mse),
+        (mlp_loss, (params, normal(6, 6, 7), normal(7, 6)), in_jax.twin_loss),
+    ]
+    return [
+        parity.mutants(rule, *args, reference=reference) for rule, args, reference in track(subjects, "wrong rules")
+    ]
+
+
+def right_runs(count: int) -> list[str]:
+    """One line for each right run that failed."""
+    rng = np.random.default_rng(0)
+    train = load_mnist("sample").train
+    failed = []
+    for seed in track(range(count), "right runs"):
+        n, hidden = (int(round(np.exp(rng.uniform(0, np.log(top))))) for top in (50_000, 512))
+        dtype = np.dtype((jnp.float32, jnp.bfloat16)[seed % 2])
+        with jax.default_matmul_precision(PRECISION):
+            x, targ = batch(train, rng.choice(len(train.images), n), dtype)
+            outcome = run_check(net_check(draw_params(seed, (784, hidden, 1), rng, dtype), x, targ), dtype)
+        wrong = [f"{row.leaf} ({row.worst[0]})" for row in outcome.rows if not row.ok]
+        if wrong or not (outcome.oracle_budget or 0) <= 1:
+            failed.append(f"n={n} hidden={hidden} {dtype} seed={seed}: {', '.join(wrong) or 'oracle'}")
+    return failed
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--runs", type=int, default=200, help="how many right runs (default 200)")
+    runs = options.parse_args().runs
+    scores = mutation_scores()
+    failed = right_runs(runs)
+    for score in scores:
+        print(score)
+    caught, survived = sum(len(s.caught) for s in scores), sum(len(s.survivors) for s in scores)
+    print(f"wrong rules: {caught} of {caught + survived} caught")
+    print("\n".join(failed) + ("\n" if failed else "") + f"right runs: {len(failed)} of {runs} called wrong")
+    sys.exit(bool(survived or failed))
+
+
+if __name__ == "__main__":
+    main()

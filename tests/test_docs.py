@@ -1,0 +1,37 @@
+"""docs/: its examples run, and the page shows them as they are and says what they say."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "docs" / "examples").glob("*.py"))
+
+
+@pytest.fixture
+def page(root) -> str:
+    return (root / "docs" / "parity.md").read_text()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs_and_says_what_the_page_says(example, page, tmp_path):
+    result = subprocess.run([sys.executable, example], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert result.returncode == 0, result.stderr
+    verdict = result.stdout.rstrip().splitlines()[-1].rstrip()
+    _, _, shown = page.partition(f"<!-- output of docs/examples/{example.name} -->")
+    assert verdict == shown.split("```")[1].rstrip().splitlines()[-1], result.stdout
+
+
+def test_the_page_shows_every_example_as_it_is(root, page):
+    shown = dict(re.findall(r"^`(docs/examples/\w+\.py)`:\n\n```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
+    assert set(shown) == {f"docs/examples/{example.name}" for example in EXAMPLES}
+    for name, text in shown.items():
+        assert text == (root / name).read_text(), f"{name} has changed"
+
+
+def test_the_page_links_to_files_that_exist(root, page):
+    links = re.findall(r"\]\((\.\./[^)#]+)\)", page)
+    assert links
+    assert not [link for link in links if not (root / "docs" / link).exists()]
