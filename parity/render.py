@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS = 24  # to stay on one screen; the dict and the page have them all
 SHOWN_FAILURES = 8
+NO_BOUND = 1e100  # a budget beyond it is an error where nothing is rounded, and so nothing allowed
 WIDE = 116  # columns that the whole table needs; on a narrower terminal it keeps the essentials
 
 
@@ -129,7 +130,7 @@ def _problem(row: Row, who: str) -> str:
     deviation = row.deviations[who]
     text = deviation.problem or ""
     if math.isfinite(deviation.max_abs):
-        text += f", {_percent(deviation.budget)} of it"
+        text += f", {_percent(deviation.budget)} of it" if deviation.budget < NO_BOUND else ", which is 0"
     return f"{text}: {row.diagnosis[who]}" if who in row.diagnosis else text
 
 
@@ -197,6 +198,8 @@ def _figure(value: float) -> str:
 def _percent(share: float) -> str:
     if not math.isfinite(share):
         return "-"
+    if share >= NO_BOUND:
+        return "inf"
     return f"{share:.0%}" if share < 100 else f"{_power(share)}×"
 
 

@@ -104,3 +104,11 @@ def test_on_a_narrow_terminal(passing):
     assert max(map(len, lines)) <= 80
     row = next(line for line in lines if line.startswith("net x_bar"))
     assert row.split()[-1] == "pass", "the verdict is on the leaf's own line"
+
+
+def test_a_bound_of_zero_is_named():
+    got, want = {"y": np.ones(2, np.float32)}, {"y": np.zeros(2)}
+    rows = compare("relu", {"ours": got}, want, {"y": np.zeros(2)}, {"y": np.float32})
+    text = words(Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, {}, ())]))
+    assert "ours: outside the bound, which is 0." in text
+    assert " inf any FAIL" in text
