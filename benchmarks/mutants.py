@@ -18,7 +18,7 @@ from rich.progress import track
 
 from pullback import parity
 from pullback.data import load_mnist
-from pullback.functional import init_mlp, lin, mlp_loss, mse, relu
+from pullback.functional import conv2d, init_mlp, leaky_relu, lin, mlp_loss, mse, relu, shifted_relu
 from pullback.parity import in_jax
 from pullback.parity.check import run_check
 from pullback.parity.mnist import PRECISION, batch, draw_params, net_check
@@ -37,6 +37,9 @@ def mutation_scores() -> list[parity.MutationScore]:
         (lin, (normal(1, 6, 5), normal(2, 5, 4), normal(3, 4)), in_jax.twin_lin),
         (lin, (normal(1, 5, 5), normal(2, 5, 5), normal(3, 5)), in_jax.twin_lin),  # square: transposes fit
         (relu, (gates,), in_jax.twin_relu),
+        (shifted_relu, (gates, np.float32(-0.3)), in_jax.twin_shifted_relu),
+        (leaky_relu, (gates, np.float32(-0.3)), in_jax.twin_leaky_relu),
+        (conv2d, (normal(10, 2, 5, 5, 3), normal(11, 3, 2, 3, 4), normal(12, 4)), in_jax.twin_conv2d),
         (mse, (normal(4, 6, 1), normal(5, 6)), in_jax.twin_mse),
         (mlp_loss, (params, normal(6, 6, 7), normal(7, 6)), in_jax.twin_loss),
     ]

@@ -43,3 +43,21 @@ def float_dtype(op: str, **arrays: Any) -> np.dtype:
 def accumulator(dtype: np.dtype) -> np.dtype:
     """The dtype sums are kept in: float32 for half precision, the dtype itself otherwise."""
     return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
+
+
+def scalar(op: str, name: str, value: Any, dtype: np.dtype) -> jax.Array:
+    """One real number, a Python one or an array without axes, in `dtype`.
+
+    Raises TypeError if it is anything else.
+    """
+    is_array = isinstance(value, (jax.Array, np.ndarray, np.generic))
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number and not (is_array and value.ndim == 0 and jnp.issubdtype(value.dtype, jnp.floating)):
+        raise TypeError(f"{op}: {name} must be a number or a floating-point array without axes; got {describe(value)}")
+    return jnp.asarray(value).astype(dtype)
+
+
+def scalar_bar(value: Any, bar: jax.Array) -> jax.Array | None:
+    """The cotangent of a `scalar`, in its own dtype; None for a whole number, which has none."""
+    dtype = jnp.result_type(value)
+    return bar.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else None

@@ -1,17 +1,21 @@
 """Initial weights: who chooses the standard deviation, and why.
 
-    Xavier    std = sqrt(2 / (fan_in + fan_out))          keeps the variance through a linear layer, a
+    Xavier    std = gain sqrt(2 / (fan_in + fan_out))     keeps the variance through a linear layer, a
                                                           compromise between forward and backward
     Kaiming   std = sqrt(2 / ((1 + a^2) fan))             keeps it through a layer and the rectifier after it,
                                                           a its slope below zero (0: relu, 1: no rectifier)
+    uniform   on -bound .. bound has the std bound / sqrt(3), so bound = sqrt(3) std
+
+A weight is `[fan_in, fan_out]`; of a convolution `[kernel..., in, out]`, where each output sees `kernel... x in`
+inputs and each input goes to `kernel... x out` outputs. (torch has both the other way round: `[out, in, kernel...]`.)
 
 Sources: Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS
-2010, eq. 12; He et al., "Delving deep into rectifiers", ICCV 2015, section 2.2, eq. 10, 14 and 15.
+2010, eq. 12 and 16; He et al., "Delving deep into rectifiers", ICCV 2015, section 2.2, eq. 10, 14 and 15.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +23,35 @@ import jax.numpy as jnp
 from ._check import accumulator
 from ._typing import Array, Float
 
+Mode: TypeAlias = Literal["fan_in", "fan_out"]
+
+
+def fans(shape: Sequence[int]) -> tuple[int, int]:
+    """`(fan_in, fan_out)` of a weight `[fan_in, fan_out]` or `[kernel..., in, out]`.
+
+    Raises ValueError if `shape` is not two or more positive integers.
+    """
+    return _fans("fans", shape)
+
 
 def _fans(op: str, shape: Sequence[int]) -> tuple[int, int]:
-    """`(fan_in, fan_out)` of a weight `[fan_in, fan_out]`."""
-    if len(shape) != 2 or not all(isinstance(size, int) and size > 0 for size in shape):
-        raise ValueError(f"{op}: shape must be (fan_in, fan_out), two positive integers; got {shape!r}")
-    return shape[0], shape[1]
+    if len(shape) < 2 or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise ValueError(
+            f"{op}: shape must be (fan_in, fan_out) or (kernel..., in, out), all positive integers; got {shape!r}"
+        )
+    *kernel, c_in, c_out = shape
+    return math.prod(kernel) * c_in, math.prod(kernel) * c_out
+
+
+def _xavier_std(op: str, shape: Sequence[int], gain: float) -> float:
+    return gain * math.sqrt(2 / sum(_fans(op, shape)))
+
+
+def _kaiming_std(op: str, shape: Sequence[int], mode: Mode, negative_slope: float) -> float:
+    fan_in, fan_out = _fans(op, shape)
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"{op}: mode must be 'fan_in' or 'fan_out'; got {mode!r}")
+    return math.sqrt(2 / ((1 + negative_slope**2) * (fan_in if mode == "fan_in" else fan_out)))
 
 
 def _normal(key: Array, shape: Sequence[int], std: float, dtype: jax.typing.DTypeLike | None) -> Array:
@@ -34,38 +61,96 @@ def _normal(key: Array, shape: Sequence[int], std: float, dtype: jax.typing.DTyp
     return (drawn * std).astype(dtype)
 
 
-def xavier_normal(
-    key: Array, shape: Sequence[int], *, dtype: jax.typing.DTypeLike | None = None
-) -> Float[Array, "fan_in fan_out"]:
-    """Normal weights `[fan_in, fan_out]` of mean 0 and std `sqrt(2 / (fan_in + fan_out))`.
+def _uniform(key: Array, shape: Sequence[int], std: float, dtype: jax.typing.DTypeLike | None) -> Array:
+    dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+    drawn = jax.random.uniform(key, tuple(shape), accumulator(dtype), minval=-1, maxval=1)
+    return (drawn * (math.sqrt(3) * std)).astype(dtype)
 
-    dtype: jax's default float if None. Raises ValueError if `shape` is not two positive integers.
+
+def xavier_normal(
+    key: Array, shape: Sequence[int], gain: float = 1.0, *, dtype: jax.typing.DTypeLike | None = None
+) -> Float[Array, "*shape"]:
+    """Normal weights of mean 0 and std `gain sqrt(2 / (fan_in + fan_out))`.
+
+    shape: `(fan_in, fan_out)` or `(kernel..., in, out)`. gain: as of `torch.nn.init.calculate_gain`; 1 where no
+    activation follows. dtype: jax's default float if None. Raises ValueError if `shape` is neither of the two.
     Source: Glorot & Bengio 2010, eq. 12.
     """
-    fan_in, fan_out = _fans("xavier_normal", shape)
-    return _normal(key, shape, math.sqrt(2 / (fan_in + fan_out)), dtype)
+    return _normal(key, shape, _xavier_std("xavier_normal", shape, gain), dtype)
+
+
+def xavier_uniform(
+    key: Array, shape: Sequence[int], gain: float = 1.0, *, dtype: jax.typing.DTypeLike | None = None
+) -> Float[Array, "*shape"]:
+    """Uniform weights on ±`gain sqrt(6 / (fan_in + fan_out))`: the std of `xavier_normal`. Arguments as there.
+
+    Source: Glorot & Bengio 2010, eq. 16.
+    """
+    return _uniform(key, shape, _xavier_std("xavier_uniform", shape, gain), dtype)
 
 
 def kaiming_normal(
     key: Array,
     shape: Sequence[int],
-    mode: Literal["fan_in", "fan_out"] = "fan_in",
+    mode: Mode = "fan_in",
     negative_slope: float = 0.0,
     *,
     dtype: jax.typing.DTypeLike | None = None,
-) -> Float[Array, "fan_in fan_out"]:
-    """Normal weights `[fan_in, fan_out]` of mean 0 and std `sqrt(2 / ((1 + negative_slope^2) fan))`.
+) -> Float[Array, "*shape"]:
+    """Normal weights of mean 0 and std `sqrt(2 / ((1 + negative_slope^2) fan))`.
 
-    mode: "fan_in" keeps the variance of activations, "fan_out" that of gradients. negative_slope: of the
-    rectifier that follows; 0 for relu, 1 where none follows. dtype: jax's default float if None.
-    Raises ValueError if `shape` is not two positive integers or `mode` is neither of the two.
+    shape: `(fan_in, fan_out)` or `(kernel..., in, out)`. mode: "fan_in" keeps the variance of activations, "fan_out"
+    that of gradients. negative_slope: of the rectifier that follows; 0 for relu, 1 where none follows. dtype: jax's
+    default float if None. Raises ValueError if `shape` or `mode` is none of these.
     Source: He et al. 2015, eq. 10, 14 and 15.
     """
-    fan_in, fan_out = _fans("kaiming_normal", shape)
-    if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"kaiming_normal: mode must be 'fan_in' or 'fan_out'; got {mode!r}")
-    fan = fan_in if mode == "fan_in" else fan_out
-    return _normal(key, shape, math.sqrt(2 / ((1 + negative_slope**2) * fan)), dtype)
+    return _normal(key, shape, _kaiming_std("kaiming_normal", shape, mode, negative_slope), dtype)
+
+
+def kaiming_uniform(
+    key: Array,
+    shape: Sequence[int],
+    mode: Mode = "fan_in",
+    negative_slope: float = 0.0,
+    *,
+    dtype: jax.typing.DTypeLike | None = None,
+) -> Float[Array, "*shape"]:
+    """Uniform weights on ±`sqrt(6 / ((1 + negative_slope^2) fan))`: the std of `kaiming_normal`. Arguments as there."""
+    return _uniform(key, shape, _kaiming_std("kaiming_uniform", shape, mode, negative_slope), dtype)
+
+
+def torch_linear(
+    key: Array, shape: Sequence[int], *, dtype: jax.typing.DTypeLike | None = None
+) -> tuple[Float[Array, "fan_in fan_out"], Float[Array, " fan_out"]]:
+    """`(w, b)` as `torch.nn.Linear` draws them by default: both uniform on ±`1 / sqrt(fan_in)`.
+
+    shape: `(fan_in, fan_out)`. torch writes this as kaiming_uniform with a = sqrt(5), which makes
+    sqrt(6 / (6 fan_in)) of the bound: a std of `1 / sqrt(3 fan_in)`, sqrt(1/6) of what a relu needs.
+    dtype: jax's default float if None. Raises ValueError if `shape` is not two positive integers.
+    Source: `reset_parameters` in torch/nn/modules/linear.py.
+    """
+    if len(shape) != 2:
+        raise ValueError(f"torch_linear: shape must be (fan_in, fan_out), two positive integers; got {shape!r}")
+    return _torch_default("torch_linear", key, shape, dtype)
+
+
+def torch_conv(
+    key: Array, shape: Sequence[int], *, dtype: jax.typing.DTypeLike | None = None
+) -> tuple[Float[Array, "*kernel c_in c_out"], Float[Array, " c_out"]]:
+    """`(w, b)` as `torch.nn.Conv2d` (or 1d, 3d) draws them by default: both uniform on ±`1 / sqrt(fan_in)`.
+
+    shape: `(kernel..., in, out)`, so fan_in is the kernel's size times `in`. Everything else as for `torch_linear`.
+    Source: `_ConvNd.reset_parameters` in torch/nn/modules/conv.py.
+    """
+    if len(shape) < 3:
+        raise ValueError(f"torch_conv: shape must be (kernel..., in, out), all positive integers; got {shape!r}")
+    return _torch_default("torch_conv", key, shape, dtype)
+
+
+def _torch_default(op: str, key: Array, shape: Sequence[int], dtype: jax.typing.DTypeLike | None):
+    std = _kaiming_std(op, shape, "fan_in", math.sqrt(5))
+    w_key, b_key = jax.random.split(key)
+    return _uniform(w_key, shape, std, dtype), _uniform(b_key, shape[-1:], std, dtype)
 
 
 def init_mlp(

@@ -20,7 +20,7 @@ from .relu import relu, relu_bwd, relu_fwd
 Residuals: TypeAlias = list[tuple[LinResiduals, ReluResiduals | None]]
 
 
-def _check_params(op: str, params: Any, x: Any) -> None:
+def check_params(op: str, params: Any, x: Any) -> None:
     """A chain that does not fit is named by its layer; what is inside a layer, lin checks itself."""
     if not isinstance(params, (list, tuple)) or not params:
         raise ValueError(f"{op}: params must be a list of at least one (w, b); got {params!r}")
@@ -42,7 +42,7 @@ def mlp(params: Params, x: Float[Array, "*batch fan_in"]) -> Float[Array, "*batc
     Shapes: params `[(w[fan_in, h1], b[h1]), ..., (w[h, fan_out], b[fan_out])]`, `x[..., fan_in]`; the result is
     `[..., fan_out]`, all of one dtype. Raises ValueError or TypeError where a layer does not fit, naming it.
     """
-    _check_params("mlp", params, x)
+    check_params("mlp", params, x)
     for w, b in params[:-1]:
         x = relu(lin(x, w, b))
     w, b = params[-1]
@@ -56,7 +56,7 @@ def mlp_loss(params: Params, x: Float[Array, "*batch fan_in"], targ: Float[Array
 
 def mlp_fwd(params: Params, x: Float[Array, "*batch fan_in"]) -> tuple[Float[Array, "*batch fan_out"], Residuals]:
     """`mlp`, and what backward needs."""
-    _check_params("mlp", params, x)
+    check_params("mlp", params, x)
     residuals: Residuals = []
     for w, b in params[:-1]:
         z, lin_residuals = lin_fwd(x, w, b)

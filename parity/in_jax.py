@@ -24,6 +24,37 @@ def twin_relu(x):
     return jax.nn.relu(x)
 
 
+def twin_shifted_relu(x, shift):
+    # Widened, then broadcast: the other way round, autodiff sums the shift's gradient in half precision.
+    wide = np.promote_types(x.dtype, np.float32)
+    return (jax.nn.relu(x).astype(wide) - jnp.broadcast_to(shift.astype(wide), x.shape)).astype(x.dtype)
+
+
+def twin_leaky_relu(x, negative_slope):
+    # Not jax.nn.leaky_relu: at 0 its slope is 1, and torch's and ours negative_slope.
+    wide = np.promote_types(x.dtype, np.float32)
+    leak = jnp.broadcast_to(negative_slope.astype(wide), x.shape) * x.astype(wide)
+    return jnp.where(x > 0, x, leak.astype(x.dtype))
+
+
+def twin_conv2d(x, w, b, stride=1, padding="VALID", dilation=1):
+    wide = np.promote_types(x.dtype, np.float32)
+    pads = padding if isinstance(padding, str) else [_pair(pad) for pad in _pair(padding)]
+    y = jax.lax.conv_general_dilated(
+        x.astype(wide),
+        w.astype(wide),
+        _pair(stride),
+        pads,
+        rhs_dilation=_pair(dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return (y + jnp.broadcast_to(b.astype(wide), y.shape)).astype(x.dtype)
+
+
+def _pair(value):
+    return (value, value) if isinstance(value, int) else value
+
+
 def twin_mse(output, targ):
     wide = np.promote_types(output.dtype, np.float32)
     diff = output.reshape(targ.shape).astype(wide) - targ.astype(wide)

@@ -41,6 +41,19 @@ def lin(x, w, b):
     return x @ w + b
 
 
+def shifted_relu(x, shift):
+    return torch.relu(x) - shift
+
+
+def leaky_relu(x, negative_slope):
+    return torch.nn.functional.prelu(x, negative_slope.reshape(1))  # leaky_relu's slope cannot be differentiated
+
+
+def conv2d(x, w, b, stride=1, padding=0, dilation=1):
+    x, w = x.permute(0, 3, 1, 2), w.permute(3, 2, 0, 1)
+    return torch.nn.functional.conv2d(x, w, b, stride, padding, dilation).permute(0, 2, 3, 1)
+
+
 def mse(output, targ):
     return (output.reshape(targ.shape) - targ).pow(2).mean()
 

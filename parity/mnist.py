@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pullback.data import Split, load_mnist, normalize
-from pullback.functional import init_mlp, lin, mlp_loss, mse, relu
+from pullback.functional import init_mlp, leaky_relu, lin, mlp_loss, mse, relu, shifted_relu
 
 from . import in_jax
 from .check import Check, Outcome, run_check
@@ -45,7 +45,8 @@ def check_mnist(
 
     batch_size: rows, drawn from MNIST's train split with `seed` and normalized with train's moments. dtype: float32,
     float64, bfloat16 or float16. source: as for `pullback.data.load_mnist`. full: also everything that `check` looks
-    at, for lin, relu, mse and the whole loss: transformations, dtypes, kinks, numerical differentiation, ...
+    at, for lin, relu (plain, shifted, leaky), mse and the whole loss: transformations, dtypes, kinks, numerical
+    differentiation, ...
 
     Raises ValueError for an argument out of range, ImportError without torch, DataError if `source` cannot be read.
     """
@@ -129,6 +130,8 @@ def _examined(params: Any, x: Any, targ: Any, seed: int) -> tuple[list[Outcome],
     subjects = [
         (lin, (x, w1, b1), in_jax.twin_lin, in_torch.lin),
         (relu, (z1,), in_jax.twin_relu, in_torch.torch.relu),
+        (shifted_relu, (z1, z1.dtype.type(0.5)), in_jax.twin_shifted_relu, in_torch.shifted_relu),
+        (leaky_relu, (z1, z1.dtype.type(0.1)), in_jax.twin_leaky_relu, in_torch.leaky_relu),
         (mse, (output, targ), in_jax.twin_mse, in_torch.mse),
         (mlp_loss, (params, x, targ), in_jax.twin_loss, in_torch.mlp_loss),
     ]

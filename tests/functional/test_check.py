@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pullback.functional import lin
-from pullback.functional._check import accumulator, describe, float_dtype
+from pullback.functional._check import accumulator, describe, float_dtype, scalar, scalar_bar
 
 
 def test_annotations_are_checked_here():
@@ -46,3 +46,21 @@ def test_accumulator(dtype, expected):
 def test_describe():
     assert describe(np.ones((2, 3), np.float32)) == "float32[2,3]"
     assert describe([1]) == "list"
+
+
+@pytest.mark.parametrize("value", [2, 2.0, np.float32(2), np.asarray(2.0), jnp.bfloat16(2), jnp.asarray(2.0)])
+def test_scalar(value):
+    array = scalar("op", "shift", value, np.dtype(np.float32))
+    assert array.dtype == np.float32 and array.shape == () and array == 2
+
+
+@pytest.mark.parametrize("value", [None, "2", True, 2j, [2.0], np.ones(1), np.int32(2), jnp.ones((1, 1)), jnp.int32(2)])
+def test_what_is_no_scalar(value):
+    expected = "op: shift must be a number or a floating-point array without axes; got "
+    with pytest.raises(TypeError, match=expected + describe(value).replace("[", r"\[")):
+        scalar("op", "shift", value, np.dtype(np.float32))
+
+
+def test_scalar_bar():
+    bars = [scalar_bar(value, jnp.float32(3)) for value in (jnp.bfloat16(1), 1.0, 1)]
+    assert [None if bar is None else bar.dtype for bar in bars] == [jnp.bfloat16, jnp.float32, None]

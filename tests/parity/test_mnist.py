@@ -65,7 +65,15 @@ def test_a_wrong_net_names_the_first_step_that_goes_wrong(monkeypatch):
 def test_full_looks_at_each_rule_too():
     report = check_mnist(4, 3, source="sample", full=True)
     assert report.ok, str(report)
-    assert {row.check.split()[0] for row in report.rows} == {"net", "lin", "relu", "mse", "mlp_loss"}
+    assert {row.check.split()[0] for row in report.rows} == {
+        "net",
+        "lin",
+        "relu",
+        "shifted_relu",
+        "leaky_relu",
+        "mse",
+        "mlp_loss",
+    }
     assert report.implementations == WHO
     assert {f.check for f in report.findings} >= {"transformations", "kinks", "numerical", "structure", "rule ran"}
 

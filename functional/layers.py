@@ -1,0 +1,153 @@
+"""layers: a net as composable layers, each with its forward and its backward by hand.
+
+    forward     x -> layer 1 -> layer 2 -> ... -> y       each keeps its residuals
+    backward    y_bar -> ... -> layer 2 -> layer 1 -> x_bar       the same list, read from the end
+
+A layer is three functions and no state: parameters go in and their cotangents come out. Source: the lesson's `Module`,
+whose layers keep input, output and gradient in themselves; here they are arguments and results.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from ._typing import Array
+from .init import kaiming_normal
+from .lin import lin_bwd, lin_fwd
+from .mse import mse_bwd, mse_fwd
+from .relu import relu_bwd, relu_fwd
+
+Tree: TypeAlias = Any
+"""A layer's parameters: `(w, b)`, a list of such, or None where it has none."""
+
+
+class Layer(NamedTuple):
+    """A step of a net, as plain data. Write your own from a rule's `_fwd` and `_bwd`."""
+
+    init: Callable[[Array], Tree]
+    """`key -> params`; `no_params` for a layer that has none."""
+    forward: Callable[..., tuple[Array, Any]]
+    """`(params, *inputs) -> (y, residuals)`."""
+    backward: Callable[[Any, Array], tuple[Any, ...]]
+    """`(residuals, y_bar) -> (params_bar, *input_bars)`."""
+
+
+def no_params(key: Array) -> None:
+    """The `init` of a layer without parameters."""
+
+
+def Lin(fan_in: int, fan_out: int, init: Callable[[Array, tuple[int, int]], Any] = kaiming_normal) -> Layer:
+    """Affine layer `x @ w + b`, of parameters `(w[fan_in, fan_out], b[fan_out])`.
+
+    init: `(key, shape) -> w`, with a bias of 0 (kaiming_normal, xavier_uniform, ...), or `-> (w, b)` (torch_linear).
+    """
+
+    def init_lin(key: Array) -> tuple[Array, Array]:
+        drawn = init(key, (fan_in, fan_out))
+        return drawn if isinstance(drawn, tuple) else (drawn, jnp.zeros(fan_out, drawn.dtype))
+
+    return Layer(init_lin, _lin_forward, _lin_backward)
+
+
+def _lin_forward(params, x):
+    return lin_fwd(x, *params)
+
+
+def _lin_backward(residuals, y_bar):
+    x_bar, w_bar, b_bar = lin_bwd(residuals, y_bar)
+    return (w_bar, b_bar), x_bar
+
+
+def Relu() -> Layer:
+    """Rectifier; no parameters."""
+    return Layer(no_params, _relu_forward, _relu_backward)
+
+
+def _relu_forward(params, x):
+    return relu_fwd(x)
+
+
+def _relu_backward(residuals, y_bar):
+    return None, *relu_bwd(residuals, y_bar)
+
+
+def Mse() -> Layer:
+    """Mean squared error; no parameters and two inputs, output and targ. In `serial`, the last layer."""
+    return Layer(no_params, _mse_forward, _mse_backward)
+
+
+def _mse_forward(params, output, targ):
+    return mse_fwd(output, targ)
+
+
+def _mse_backward(residuals, loss_bar):
+    return None, *mse_bwd(residuals, loss_bar)
+
+
+def serial(*layers: Layer) -> Layer:
+    """The layers one after the other, as one layer: serials can be nested.
+
+    Its parameters are a list with one entry for each layer that has any, so those of `serial(Lin(784, 50), Relu(),
+    Lin(50, 1))` are `mlp`'s. Inputs beyond the first go to the last layer: `forward(params, x, targ)` where that is
+    `Mse()`. With `loss, residuals = forward(params, x, targ)`, the gradients are
+    `grads, x_bar, targ_bar = backward(residuals, jnp.ones_like(loss))`.
+
+    Raises ValueError without layers, or (in forward) for params that are not one entry a layer; TypeError for what is
+    no Layer.
+    """
+    if not layers:
+        raise ValueError("serial: needs at least one layer")
+    for position, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            hint = ": call it" if callable(layer) else ""
+            raise TypeError(f"serial: layers[{position}] must be a Layer; got {_name(layer)}{hint}")
+    count = sum(layer.init is not no_params for layer in layers)
+
+    def init_serial(key: Array) -> list[Tree]:
+        keys = iter(jax.random.split(key, count))
+        return [layer.init(next(keys)) for layer in layers if layer.init is not no_params]
+
+    def forward(params: Sequence[Tree], x: Array, *more: Array) -> tuple[Array, list[Any]]:
+        if not isinstance(params, (list, tuple)) or len(params) != count:
+            got = f"{len(params)}" if isinstance(params, (list, tuple)) else type(params).__name__
+            raise ValueError(
+                f"serial: params must be a list with one entry for each of the {count} layers that have any; got {got}"
+            )
+        own, residuals = iter(params), []
+        for position, layer in enumerate(layers, start=1):
+            inputs = (x, *more) if position == len(layers) else (x,)
+            x, kept = layer.forward(None if layer.init is no_params else next(own), *inputs)
+            residuals.append(kept)
+        return x, residuals
+
+    def backward(residuals: list[Any], y_bar: Array) -> tuple[Any, ...]:
+        bar, more_bars, params_bar = y_bar, None, []
+        for layer, kept in zip(reversed(layers), reversed(residuals), strict=True):
+            own_bar, bar, *others = layer.backward(kept, bar)
+            more_bars = others if more_bars is None else more_bars  # the last layer's, which comes first here
+            if layer.init is not no_params:
+                params_bar.insert(0, own_bar)
+        return params_bar, bar, *(more_bars or [])
+
+    return Layer(init_serial, forward, backward)
+
+
+def as_op(layer: Layer) -> Callable[..., Any]:
+    """The layer as a function `(params, *inputs) -> y` that `jax.grad` differentiates by the layer's own backward.
+
+    `forward` and `backward` are what `defvjp` takes. So `jax.grad(as_op(model))(params, x, targ)` works, and
+    `parity.check(as_op(layer), params, x)` says whether a layer that you wrote is right.
+    """
+
+    @jax.custom_vjp
+    def op(params: Tree, *inputs: Array) -> Array:
+        return layer.forward(params, *inputs)[0]
+
+    op.defvjp(layer.forward, layer.backward)
+    return op
+
+
+def _name(value: Any) -> str:
+    return getattr(value, "__name__", type(value).__name__)

@@ -1,0 +1,49 @@
+"""weight_grad: the gradient of lin's weight, in three forms that are one sum.
+
+    w_bar[i, o] = sum over rows n of x[n, i] y_bar[n, o]
+
+    outer     a matrix x[n] y_bar[n]^T for each row, and their sum: n x fan_in x fan_out numbers, if they are ever made
+    einsum    the sum as it is written above; which product that is, the compiler finds out
+    matmul    x^T @ y_bar: what it is, and what `lin_bwd` uses
+
+All take `x[n, fan_in]` and `y_bar[n, fan_out]` of one dtype, and return `[fan_in, fan_out]` of it; half precision
+accumulates in float32. What they cost is measured by benchmarks/weight_grad.py. Source: the lesson goes through these
+three, from `(inp.unsqueeze(-1) * out.g.unsqueeze(1)).sum(0)` to `inp.t() @ out.g`.
+"""
+
+import jax.numpy as jnp
+
+from ._check import accumulator, describe, float_dtype
+from ._typing import Array, Float
+
+
+def _acc(op: str, x: Array, y_bar: Array):
+    """The accumulator's dtype. Raises TypeError or ValueError for what are no two arrays of as many rows."""
+    dtype = float_dtype(op, x=x, y_bar=y_bar)
+    if x.ndim != 2 or y_bar.ndim != 2 or len(x) != len(y_bar):
+        raise ValueError(
+            f"{op}: x must be [n, fan_in] and y_bar [n, fan_out]; got x {describe(x)} and y_bar {describe(y_bar)}"
+        )
+    return accumulator(dtype)
+
+
+def weight_grad_outer(x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_out"]) -> Float[Array, "fan_in fan_out"]:
+    """The weight's gradient as a sum of outer products."""
+    acc = _acc("weight_grad_outer", x, y_bar)
+    shape = (*x.shape, y_bar.shape[1])
+    # Widened, then broadcast: the other way round, autodiff of this function would sum in half precision.
+    rows = jnp.broadcast_to(x.astype(acc)[:, :, None], shape)
+    bars = jnp.broadcast_to(y_bar.astype(acc)[:, None, :], shape)
+    return jnp.sum(rows * bars, axis=0).astype(x.dtype)
+
+
+def weight_grad_einsum(x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_out"]) -> Float[Array, "fan_in fan_out"]:
+    """The weight's gradient as `einsum("ni,no->io")`."""
+    acc = _acc("weight_grad_einsum", x, y_bar)
+    return jnp.einsum("ni,no->io", x, y_bar, preferred_element_type=acc).astype(x.dtype)
+
+
+def weight_grad_matmul(x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_out"]) -> Float[Array, "fan_in fan_out"]:
+    """The weight's gradient as `x^T @ y_bar`."""
+    acc = _acc("weight_grad_matmul", x, y_bar)
+    return jnp.matmul(x.T, y_bar, preferred_element_type=acc).astype(x.dtype)

@@ -1,0 +1,89 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from pullback import parity
+from pullback.data import load_mnist
+from pullback.functional import (
+    lin_bwd,
+    lin_fwd,
+    weight_grad_einsum,
+    weight_grad_matmul,
+    weight_grad_outer,
+)
+from pullback.parity.check import Check, run_check
+from pullback.parity.mnist import batch
+
+FORMS = [weight_grad_outer, weight_grad_einsum, weight_grad_matmul]
+
+
+def whole(seed, shape, dtype):
+    return jnp.asarray(np.random.default_rng(seed).integers(-3, 4, shape), dtype)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64])
+@pytest.mark.parametrize("n", [0, 1, 7])
+@pytest.mark.parametrize("form", FORMS)
+def test_it_is_lins_exactly(form, n, dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        x, w, y_bar = whole(0, (n, 5), dtype), whole(1, (5, 4), dtype), whole(2, (n, 4), dtype)
+        want = lin_bwd(lin_fwd(x, w)[1], y_bar)[1]
+        np.testing.assert_array_equal(form(x, y_bar), want, strict=True)
+        np.testing.assert_array_equal(jax.jit(form)(x, y_bar), want, strict=True)
+
+
+IN_TORCH = {
+    "torch outer": lambda x, y_bar: (x.unsqueeze(-1) * y_bar.unsqueeze(1)).sum(0),
+    "torch einsum": lambda x, y_bar: torch.einsum("bi,bj->ij", x, y_bar),
+    "torch matmul": lambda x, y_bar: x.t() @ y_bar,
+}
+
+
+def in_torch(form):
+    return lambda x, y_bar: form(torch.from_numpy(x), torch.from_numpy(y_bar)).numpy()
+
+
+@pytest.mark.parametrize("n", [64, 1000])
+def test_all_are_equal_within_the_derived_bound(n):
+    x, _ = batch(load_mnist("sample").train, np.arange(n), np.dtype(np.float32))
+    y_bar = np.asarray(np.random.default_rng(0).standard_normal((n, 20))).astype(np.float32)
+    check = Check(
+        "weight gradient",
+        (x, y_bar),
+        {form.__name__: form for form in FORMS},
+        {name: in_torch(form) for name, form in IN_TORCH.items()},
+        weight_grad_matmul,
+        lambda x, y_bar: x.astype(np.float64).T @ y_bar.astype(np.float64),
+        lambda w_bar: {"w_bar": np.asarray(w_bar)},
+    )
+    (row,) = run_check(check, np.float32).rows
+    assert row.ok and len(row.deviations) == 6, row
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_parity_in_every_dtype(form):
+    rng = np.random.default_rng(0)
+    x, y_bar = (np.asarray(rng.standard_normal(shape)).astype(np.float32) for shape in ((6, 5), (6, 4)))
+    parity.check(form, x, y_bar, reference=weight_grad_matmul, torch=IN_TORCH["torch matmul"]).raise_if_failed()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_half_precision_accumulates_in_float32(form):
+    assert form(jnp.ones((5000, 1), jnp.bfloat16), jnp.ones((5000, 1), jnp.bfloat16)) == jnp.bfloat16(5000)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("shapes", [((3, 4), (2, 4)), ((3,), (3,)), ((2, 3, 4), (2, 3, 5))])
+def test_shapes_that_do_not_fit(as_a_user, form, shapes):
+    with pytest.raises(
+        ValueError, match=rf"{form.__name__}: x must be \[n, fan_in\] and y_bar \[n, fan_out\]; got x fl"
+    ):
+        form(*(jnp.ones(shape) for shape in shapes))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_dtypes_that_do_not_fit(as_a_user, form):
+    with pytest.raises(TypeError, match=f"{form.__name__}: x and y_bar must have the same dtype"):
+        form(jnp.ones((3, 2)), jnp.ones((3, 2), jnp.bfloat16))
