@@ -1,0 +1,96 @@
+"""Weights to torch and back: parameters `[(w, b), ...]` and the state dict of `nn.Sequential(nn.Linear, ...)`.
+
+torch keeps a linear layer's weight as `[fan_out, fan_in]`, `pullback` as `[fan_in, fan_out]`. Of a square weight no
+shape check sees a transpose that was forgotten, so it is made here, once.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if TYPE_CHECKING:
+    from .in_torch import torch
+
+    StateDict = dict[str, torch.Tensor]
+
+
+def from_state_dict(state_dict: "Mapping[str, torch.Tensor]") -> list[tuple[jax.Array, jax.Array | None]]:
+    """Parameters `[(w[fan_in, fan_out], b[fan_out]), ...]` of a state dict of linear layers, in its order.
+
+    state_dict: entries `NAME.weight` of `[fan_out, fan_in]` and `NAME.bias` (b is None where there is none), as
+    `module.state_dict()` gives them; on any device. Values and dtypes are kept bit for bit, in memory of their own.
+    Raises ValueError, naming the entry, for what is no weight or bias of a linear layer, or for layers that do not
+    follow one on the other; TypeError for float64 without jax's x64, which would round it.
+    """
+    from .in_torch import to_numpy
+
+    params, width, before = [], None, ""
+    biases = {key for key in state_dict if key.rpartition(".")[2] == "bias"}
+    used = set()
+    for key, tensor in state_dict.items():
+        if key in biases:
+            continue
+        prefix, _, kind = key.rpartition(".")
+        weight = to_numpy(tensor)
+        if kind != "weight" or weight.ndim != 2:
+            raise ValueError(
+                f"state_dict: {key} of shape {weight.shape} belongs to no nn.Linear, whose entries are a weight "
+                f"[fan_out, fan_in] and a bias [fan_out]"
+            )
+        if width is not None and weight.shape[1] != width:
+            raise ValueError(f"state_dict: {key} has fan_in {weight.shape[1]}, and {before} before it fan_out {width}")
+        width, before = weight.shape[0], key
+        bias_key = f"{prefix}.bias" if prefix else "bias"
+        b = None
+        if bias_key in biases:
+            used.add(bias_key)
+            bias = to_numpy(state_dict[bias_key])
+            if bias.shape != (width,):
+                raise ValueError(f"state_dict: {bias_key} must have shape {(width,)}; got {bias.shape}")
+            b = _to_jax(bias_key, bias)
+        params.append((_to_jax(key, weight.T), b))
+    if alone := biases - used:
+        raise ValueError(f"state_dict: {min(alone)} has no weight beside it")
+    if not params:
+        raise ValueError("state_dict: it is empty")
+    return params
+
+
+def to_state_dict(params: Any, like: Iterable[str] | None = None) -> "StateDict":
+    """The state dict, of torch tensors, that `from_state_dict` makes these parameters of; for `load_state_dict`.
+
+    params: `[(w[fan_in, fan_out], b[fan_out] or None), ...]`; gradients too, to hold against `.grad`.
+    like: the state dict, or its keys, whose names to use, in its order: `to_state_dict(params, module.state_dict())`.
+    Without it the names are those of `nn.Sequential(Linear, ReLU, Linear, ...)`: 0, 2, 4, ...
+    Raises ValueError if params is no list of (w, b), or `like` has another number of layers or other biases.
+    """
+    from .in_torch import to_torch
+
+    state_dict = {}
+    names = None if like is None else list(dict.fromkeys(key.rpartition(".")[0] for key in like))
+    if names is not None and len(names) != len(params):
+        raise ValueError(f"like has {len(names)} layers ({', '.join(names)}), params {len(params)}")
+    for layer, wb in enumerate(params):
+        if not isinstance(wb, (list, tuple)) or len(wb) != 2 or np.ndim(wb[0]) != 2:
+            raise ValueError(f"params[{layer}] must be a pair (w[fan_in, fan_out], b[fan_out] or None)")
+        name = str(2 * layer) if names is None else names[layer]
+        for kind, leaf in (("weight", wb[0]), ("bias", wb[1])):
+            if leaf is not None:
+                array = np.asarray(leaf)
+                state_dict[f"{name}.{kind}" if name else kind] = to_torch(array.T if kind == "weight" else array)
+    if like is not None and set(like) != set(state_dict):
+        (key, *_) = sorted(set(like) ^ set(state_dict))
+        raise ValueError(f"like and params must have the same biases; only one of them has {key}")
+    return state_dict
+
+
+def _to_jax(key: str, array: np.ndarray) -> jax.Array:
+    if jnp.result_type(array) != array.dtype:
+        raise TypeError(
+            f"state_dict: {key} is {array.dtype}, which jax would round to {jnp.result_type(array)}: "
+            "switch on jax_enable_x64, or give it .float()"
+        )
+    return jnp.asarray(array)
