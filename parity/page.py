@@ -41,7 +41,7 @@ thead th { vertical-align: bottom; } .right { text-align: right; } .leaves tbody
 
 def as_page(report: "Report") -> str:
     """The page as text; the same for the same report. Raises ImportError without matplotlib."""
-    verdict = render._verdict(report).plain
+    verdict = render.verdict(report)
     kind, sign = ("pass", "✓") if report.ok else ("fail", "✗")
     about = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in report.about.items())
     legend = "".join(f"<p>{escape(line)}</p>" for line in render._legend(report).plain.split("\n") if line)

@@ -14,6 +14,7 @@ COLOURS = ("#2f7fe6", "#c96a00", "#1d9a5b", "#c850b0", "#0c93a6", "#8a6be8", "#9
 MARKERS = "so^vDP*X"
 INK = "#010203"  # becomes the colour of the text around the plot, light or dark
 ANNOTATED = 8
+DECADES = 30
 STYLE = {
     "svg.fonttype": "none",  # text stays text; DejaVu, by which it is laid out, is wider than what browsers have
     "svg.hashsalt": "pullback",
@@ -55,19 +56,25 @@ def as_svg(report: "Report", label: str) -> str:
 
 
 class _Scale:
-    """log10, with a place of its own for 0, below all numbers, and one for inf and NaN, above."""
+    """log10, with a place of its own for 0, below all numbers, and one for inf and NaN, above.
+
+    What lies DECADES below the largest is drawn as 0: a bound of 1e-308, which is room for an underflow and no more,
+    would press all other points into a corner.
+    """
 
     def __init__(self, values: Sequence[float]):
         logs = [math.log10(value) for value in values if 0 < value < math.inf] or [0]
-        self.low, self.high = math.floor(min(logs)), math.ceil(max(logs))
+        self.high = math.ceil(max(logs))
+        self.low = math.floor(min(log for log in logs if log >= self.high - DECADES))
         self.zero, self.infinite = self.low - 1, self.high + 1
-        self.has_zero = 0 in values
+        self.has_zero = 0 in values or min(logs) < self.low
         self.has_infinite = not all(map(math.isfinite, values))
 
     def __call__(self, value: float) -> float:
-        if value == 0:
-            return float(self.zero)
-        return math.log10(value) if math.isfinite(value) else float(self.infinite)
+        if not math.isfinite(value):
+            return float(self.infinite)
+        log = math.log10(value) if value else -math.inf
+        return log if log >= self.low else float(self.zero)
 
     @property
     def limits(self) -> tuple[float, float]:

@@ -30,12 +30,13 @@ def parts(report: "Report", width: int) -> Iterator[RenderableType]:
     yield _legend(report)
     if not all(row.ok for row in report.rows):
         yield _failures(report)
-    yield _verdict(report)
+    yield Text(verdict(report), "bold green" if report.ok else "bold red")
 
 
 def as_text(report: "Report") -> str:
     """The report without colours, WIDE columns wide."""
-    console = Console(file=io.StringIO(), width=WIDE, color_system=None)
+    # Not for Jupyter: there, rich would show an output of its own beside the text.
+    console = Console(file=io.StringIO(), width=WIDE, color_system=None, force_jupyter=False)
     with console.capture() as capture:
         console.print(report)
     return capture.get().rstrip()
@@ -158,7 +159,8 @@ def _places(report: "Report") -> str:
     return f": at {named}" + (", ..." if report.kinks > len(report.kink_at) else "") if named else ""
 
 
-def _verdict(report: "Report") -> Text:
+def verdict(report: "Report") -> str:
+    """The last line: PASS or FAIL, of how many, and who is wrong."""
     count = f"{len(report.rows)} leaves in {len(report.implementations)} implementations"
     failed = sum(not row.ok for row in report.rows)
     broken = sum(finding.status == "FAIL" for finding in report.findings)
@@ -172,7 +174,7 @@ def _verdict(report: "Report") -> Text:
         text = f"FAIL: all {count} agree, but of the further checks {broken} fail."
     else:
         text = f"PASS: all {count} agree." + (f" Further checks: {passed} pass." if passed else "")
-    return Text(text, "bold green" if report.ok else "bold red")
+    return text
 
 
 def _two_lines(who: str) -> str:

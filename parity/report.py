@@ -24,7 +24,7 @@ class ParityError(AssertionError):
         self.report = report
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What was compared, each leaf's figures, and the verdict."""
 
@@ -71,8 +71,9 @@ class Report:
 
     @property
     def implementations(self) -> list[str]:
-        """Who was compared, in the order of the table's columns."""
-        return list(dict.fromkeys(who for row in self.rows for who in row.deviations))
+        """Who was compared, in the order of the table's columns: as in the rows that have most of them."""
+        fullest_first = sorted(self.rows, key=lambda row: -len(row.deviations))
+        return list(dict.fromkeys(who for row in fullest_first for who in row.deviations))
 
     @property
     def culprits(self) -> list[str]:
@@ -128,6 +129,9 @@ class Report:
 
     def __str__(self) -> str:
         return render.as_text(self)
+
+    def __repr__(self) -> str:
+        return f"<Report {render.verdict(self)} print(report) shows the table>"
 
     def _repr_html_(self) -> str:
         return render.as_html_fragment(self)

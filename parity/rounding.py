@@ -71,6 +71,17 @@ def error_of(x: Bounded) -> Reals:
     return np.broadcast_to(x.error, np.shape(x.value))
 
 
+def most_alike(values: Reals, axes: tuple[int, ...]) -> Reals:
+    """How often the commonest number comes along the axes, 0 aside: adding 0 rounds nothing. At least 1."""
+    rest = [axis for axis in range(values.ndim) if axis not in axes]
+    rows = np.transpose(values, (*rest, *axes)).reshape(*[values.shape[axis] for axis in rest], -1)
+    rows = np.sort(rows, axis=-1)
+    again = (rows[..., 1:] == rows[..., :-1]) & (rows[..., 1:] != 0)
+    count = np.cumsum(again, axis=-1)
+    run = count - np.maximum.accumulate(np.where(again, 0, count), axis=-1)
+    return 1 + np.max(run, axis=-1, initial=0)
+
+
 class Rounding:
     """Arithmetic in one dtype, and what was met on the way."""
 

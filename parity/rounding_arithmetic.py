@@ -16,6 +16,7 @@ from .rounding import (
     error_of,
     exact,
     is_real,
+    most_alike,
     scaled,
     total,
     unit_roundoff,
@@ -73,28 +74,42 @@ def _one_minus_square(rounding, eqn, x):
 # Sums: of products, and of elements.
 
 
-def _sum(rounding, eqn, value, absolute, terms: Any, carried: Reals | None, accumulator: Any = None) -> Bounded:
+def _sum(
+    rounding, eqn, value, absolute, terms: Any, carried: Reals | None, accumulator: Any = None, alike: Any = 1
+) -> Bounded:
     accumulator = accumulator or eqn.outvars[0].aval.dtype
     if not is_real(accumulator):
         return Bounded(value, carried)
-    spread = np.minimum(terms * absolute, SUM_CONSTANT * absolute + np.sqrt(terms) * np.abs(value))
+    likely = (SUM_CONSTANT + alike - 1) * absolute + np.sqrt(terms) * np.abs(value)
+    spread = np.minimum(terms * absolute, likely)
     return rounding.rounded(eqn, value, total(carried, unit_roundoff(accumulator) * spread))
 
 
-def _bilinear(rounding, eqn, x, y, product: Callable[[Reals, Reals], Reals], terms: int) -> Bounded:
+def _bilinear(rounding, eqn, x, y, product: Callable[[Reals, Reals], Reals], terms: int, alike: int) -> Bounded:
     carried = None if x.error is None else product(x.error, np.abs(y.value))
     if y.error is not None:
         x_size = np.abs(x.value) if x.error is None else np.abs(x.value) + x.error
         carried = total(carried, product(x_size, error_of(y)))
     absolute = product(np.abs(x.value), np.abs(y.value))
     accumulator = eqn.params["preferred_element_type"]
-    return _sum(rounding, eqn, product(x.value, y.value), absolute, terms, carried, accumulator)
+    return _sum(rounding, eqn, product(x.value, y.value), absolute, terms, carried, accumulator, alike)
+
+
+def _products_alike(*factors: tuple[Reals, tuple[int, ...]]) -> int:
+    """How many products in a sum may be the same number; each factor with the axes that are summed over."""
+    alike = None
+    for values, axes in sorted(factors, key=lambda factor: factor[0].size):
+        if alike != 1:  # where one factor never repeats itself, no product does
+            count = int(np.max(most_alike(values, axes), initial=1))
+            alike = count if alike is None else min(alike, count)
+    return alike or 1
 
 
 def _dot_general(rounding, eqn, x, y):
     numbers = eqn.params["dimension_numbers"]
     terms = math.prod(x.value.shape[axis] for axis in numbers[0][0])
-    return _bilinear(rounding, eqn, x, y, lambda a, b: _dot(a, b, numbers), terms)
+    alike = _products_alike((x.value, numbers[0][0]), (y.value, numbers[0][1]))
+    return _bilinear(rounding, eqn, x, y, lambda a, b: _dot(a, b, numbers), terms, alike)
 
 
 def _dot(x: Reals, y: Reals, dimension_numbers: Any) -> Reals:
@@ -111,14 +126,16 @@ def _dot(x: Reals, y: Reals, dimension_numbers: Any) -> Reals:
 def _convolution(rounding, eqn, x, y):
     kernel = eqn.params["dimension_numbers"].rhs_spec  # its first axis is the output's features
     terms = math.prod(y.value.shape[axis] for axis in kernel[1:])
-    return _bilinear(rounding, eqn, x, y, lambda a, b: in_double(eqn, a, b)[0], terms)
+    alike = min(_products_alike((x.value, tuple(range(x.value.ndim))), (y.value, tuple(kernel[1:]))), terms)
+    return _bilinear(rounding, eqn, x, y, lambda a, b: in_double(eqn, a, b)[0], terms, alike)
 
 
 def _reduce_sum(rounding, eqn, x):
     axes = tuple(eqn.params["axes"])
     terms = math.prod(x.value.shape[axis] for axis in axes)
     carried = None if x.error is None else error_of(x).sum(axes)
-    return _sum(rounding, eqn, x.value.sum(axes), np.abs(x.value).sum(axes), terms, carried)
+    alike = most_alike(x.value, axes)
+    return _sum(rounding, eqn, x.value.sum(axes), np.abs(x.value).sum(axes), terms, carried, alike=alike)
 
 
 def _cumsum(rounding, eqn, x):
@@ -129,7 +146,8 @@ def _cumsum(rounding, eqn, x):
 
     carried = None if x.error is None else sums(error_of(x))
     terms = sums(np.ones(x.value.shape))
-    return _sum(rounding, eqn, sums(x.value), sums(np.abs(x.value)), terms, carried)
+    alike = np.minimum(terms, np.expand_dims(most_alike(x.value, (axis,)), axis))
+    return _sum(rounding, eqn, sums(x.value), sums(np.abs(x.value)), terms, carried, alike=alike)
 
 
 def _reduce_window_sum(rounding, eqn, x):

@@ -84,6 +84,13 @@ def test_few_ticks_whatever_the_range(values):
     assert plot.as_svg(report_of(row_of("w1", a=[(value, value) for value in values])), "")
 
 
+def test_a_bound_that_is_room_for_an_underflow_does_not_press_the_others_into_a_corner():
+    scale = plot._Scale([1e-308, 1e-6, 1e-3])
+    assert scale.low > -40 and scale.has_zero
+    assert scale(1e-308) == scale(0.0) < scale(1e-6) < scale(1e-3)
+    assert not plot._Scale([1e-30, 1.0]).has_zero, "30 decades are shown as they are"
+
+
 @pytest.mark.parametrize("error", [0.0, 1e-30, 1e-7, 1e20])
 def test_the_line_is_in_sight_wherever_the_errors_are(error):
     assert "error = bound (above: FAIL)" in texts(plot.as_svg(report_of(row_of("w1", a=[(1e-6, error)])), ""))

@@ -96,6 +96,18 @@ def test_html_fragment(passing):
     assert page.startswith("<pre") and "PASS: all 18 leaves" in page
 
 
+def test_at_a_prompt_it_is_one_line(passing):
+    shown = repr(passing)
+    assert shown.startswith("<Report PASS: all 18 leaves") and shown.endswith("print(report) shows the table>")
+    assert "\n" not in shown
+
+
+def test_text_in_a_notebook_shows_nothing_beside_it(passing, monkeypatch):
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *args: pytest.fail("an output of its own"))
+    assert "PASS: all 18 leaves" in str(passing)
+
+
 def test_on_a_narrow_terminal(passing):
     console = Console(width=80, color_system=None)
     with console.capture() as capture:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback.parity.rounding import Bounded, Rounding, error_of, exact, is_real, unit_roundoff
+from pullback.parity.rounding import Bounded, Rounding, error_of, exact, is_real, most_alike, unit_roundoff
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,13 @@ def test_gates_are_counted():
     rounding.gate(np.array([True, False, False]))
     rounding.gate(np.array(True))
     assert (rounding.gates, rounding.kinks) == (4, 2)
+
+
+def test_the_commonest_number_is_counted():
+    x = np.array([[1.0, 2, 1, 3, 1], [0, 0, 0, 5, 6], [4, -4, 4, -4, 9]])
+    np.testing.assert_array_equal(most_alike(x, (1,)), [3, 1, 2])
+    np.testing.assert_array_equal(most_alike(x.T, (0,)), [3, 1, 2])
+    assert most_alike(x, (0, 1)) == 3
+    np.testing.assert_array_equal(most_alike(np.stack([x, x]), (0, 2)), [6, 2, 4])
+    np.testing.assert_array_equal(most_alike(np.ones((2, 0)), (1,)), [1, 1])
+    np.testing.assert_array_equal(most_alike(np.array([[np.nan, np.nan]]), (1,)), [1])
