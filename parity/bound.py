@@ -5,16 +5,17 @@ make in the dtype under test (running error analysis: Wilkinson 1963; Higham, Ac
 Algorithms, 2nd ed. 2002, section 3.3). With u the unit roundoff:
 
     x op y              the errors of x and y carried through, + u |x op y| for the rounding of the result
-    a sum of k terms    + u min(k A, (4 + r) A + sqrt(k) |S|), with S the sum, A the sum of absolute values, and r how
-                        often the commonest term comes (0 aside), 1 if all differ
+    a sum of k terms    + u min(k A, sqrt(r) (5 A + sqrt(k) |S|)), with S the sum, A the sum of absolute values, and
+                        r how often the commonest term comes (0 aside), 1 if all differ
 
 k A is the worst case (Higham 2002, section 4.2). The other is the probabilistic one, for rounding errors of mean zero:
 a part that the terms' spread causes, which does not grow with k, and a part that their mean causes, which grows like
 sqrt(k) (Higham & Mary, SIAM J. Sci. Comput. 42(5), 2020, A3427-A3446). The constant: summed one after the other, k
 terms of random sign have partial sums that grow like sqrt(k), and an error of standard deviation k rms(terms) u /
 sqrt(6), 0.51 A u for normal terms; 5 is nine to ten of those. (Measured: 0.56 A u, torch, 39 million sums.) Equal
-terms are rounded alike, so of those no mean of zero can be expected: each counts as in the worst case. (784 pixels of a
-digit, most of them the same white, summed with the weight 1: 23 A u, in torch and in jax.)
+terms, added to partial sums of one binade, make the same rounding error, not independent ones: r of them together have
+r^2 times the variance of one, so all have at most r times the sum of their variances. (784 pixels of a digit, most of
+them the same white, with the weight 1: 23 A u, in torch and in jax. 36,226 rows, each nine times, in torch: 170 A u.)
 
 A comparison whose sides lie within their own error of each other is uncertain: rounding may send the select that it
 steers either way, so there the bound spans both. Those gates are the kink band; they are counted.

@@ -80,7 +80,7 @@ def _sum(
     accumulator = accumulator or eqn.outvars[0].aval.dtype
     if not is_real(accumulator):
         return Bounded(value, carried)
-    likely = (SUM_CONSTANT + alike - 1) * absolute + np.sqrt(terms) * np.abs(value)
+    likely = np.sqrt(alike) * (SUM_CONSTANT * absolute + np.sqrt(terms) * np.abs(value))
     spread = np.minimum(terms * absolute, likely)
     return rounding.rounded(eqn, value, total(carried, unit_roundoff(accumulator) * spread))
 
