@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,3 +89,17 @@ def test_shapes_that_do_not_fit(as_a_user, form, shapes):
 def test_dtypes_that_do_not_fit(as_a_user, form):
     with pytest.raises(TypeError, match=f"{form.__name__}: x and y_bar must have the same dtype"):
         form(jnp.ones((3, 2)), jnp.ones((3, 2), jnp.bfloat16))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_xla_does_not_make_the_outer_products(form):
+    if form is weight_grad_outer and jax.__version_info__ < (0, 10, 2):
+        pytest.skip("jaxlib before 0.10.2 makes them on a CPU")
+    n, fan_in, fan_out = 256, 784, 50
+    compiled = jax.jit(form).lower(jnp.ones((n, fan_in)), jnp.ones((n, fan_out))).compile()
+    memory: Any = compiled.memory_analysis()
+    assert memory.output_size_in_bytes == 4 * fan_in * fan_out
+    # Some scratch space is allowed, but far less than the n x fan_in x fan_out numbers that torch makes.
+    assert memory.temp_size_in_bytes < 4 * n * fan_in * fan_out / 10
+    made = torch.ones(n, fan_in).unsqueeze(-1) * torch.ones(n, fan_out).unsqueeze(1)
+    assert made.nbytes == 4 * n * fan_in * fan_out
