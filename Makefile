@@ -9,10 +9,10 @@ SOURCES := $(sort $(wildcard functional/*.* data/*.* parity/*.* cli/*.*))
 LAYOUT := $(VENV)/layout-$(shell echo "$(SOURCES)" | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help install parity test mutants lint format wheel clean
+.PHONY: help install parity test mutants notebooks notebooks-update export lint format wheel clean
 
 help:  ## what there is to make
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
 install: $(LAYOUT)  ## the environment in .venv, with this checkout installed in it
 
@@ -24,6 +24,15 @@ test: install  ## all tests
 
 mutants: install  ## the check on the check: planted wrong rules caught, right runs not called wrong (minutes)
 	@$(BIN)/python benchmarks/mutants.py
+
+notebooks: install  ## run the lesson's notebooks; fails on an error or a kept output that is stale
+	@$(BIN)/python notebooks/execute.py
+
+notebooks-update: install  ## run the notebooks and keep their outputs
+	@$(BIN)/python notebooks/execute.py --update
+
+export: install  ## scripts in notebooks/exported, of the cells that say `#| export`
+	@$(BIN)/python notebooks/export.py
 
 lint: install  ## style and types
 	$(BIN)/ruff format --check .

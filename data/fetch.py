@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,11 @@ def download(folder: Path) -> None:
     and only then gets its name. Raises DataError, naming each mirror and what was wrong with it.
     """
     try:
-        import pooch
-        import tqdm  # noqa: F401  # pooch draws its progress bar with it
+        with warnings.catch_warnings():
+            # In a notebook without ipywidgets the progress bar is text, which is no news.
+            warnings.filterwarnings("ignore", "IProgress not found")
+            import pooch
+            import tqdm.auto  # noqa: F401  # pooch draws its progress bar with it
     except ImportError as error:
         raise DataError(f"the download needs {error.name}: pip install 'pullback[data]'") from None
     mirrors = _reachable(MIRRORS)

@@ -46,14 +46,15 @@ def accumulator(dtype: np.dtype) -> np.dtype:
 
 
 def scalar(op: str, name: str, value: Any, dtype: np.dtype) -> jax.Array:
-    """One real number, a Python one or an array without axes, in `dtype`.
+    """One real number, a Python one or an array without axes, in `dtype`. (Under jit a Python number is an array.)
 
     Raises TypeError if it is anything else.
     """
     is_array = isinstance(value, (jax.Array, np.ndarray, np.generic))
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number and not (is_array and value.ndim == 0 and jnp.issubdtype(value.dtype, jnp.floating)):
-        raise TypeError(f"{op}: {name} must be a number or a floating-point array without axes; got {describe(value)}")
+    real = is_array and value.ndim == 0 and any(jnp.issubdtype(value.dtype, k) for k in (jnp.floating, jnp.integer))
+    if not number and not real:
+        raise TypeError(f"{op}: {name} must be a real number or an array of one, without axes; got {describe(value)}")
     return jnp.asarray(value).astype(dtype)
 
 

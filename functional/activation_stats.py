@@ -3,6 +3,7 @@
 Source: the lesson prints mean and std after each layer; the reasons are in init.py.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ def activation_stats(
     last layer, so its h is its z, and nothing is off. An element is off where the activation's derivative is 0, as its
     own reverse pass says, so that a shifted relu's dead units count as dead too. Works under jit and with any number
     of leading axes; half precision is summed in float32, and what is tiny or huge is scaled before it is squared, so
-    that 1e-30 is told from 0.
+    that 1e-30 is told from 0. Without rows all figures are NaN; a NaN activation lets no gradient through relu.
     Raises ValueError or TypeError where a layer does not fit, naming it.
     """
     check_params("activation_stats", params, x)
@@ -56,7 +57,9 @@ def activation_stats(
         x, pullback = jax.vjp(activation if number < len(params) else lambda z: z, z)
         (slope,) = pullback(jnp.ones_like(x))
         is_off = slope == 0
-        dead = jnp.all(is_off, axis=tuple(range(z.ndim - 1)))
+        axes = tuple(range(z.ndim - 1))
+        rows = math.prod(z.shape[:-1])
+        dead = jnp.all(is_off, axis=axes) if rows else jnp.full(z.shape[-1], jnp.nan)
         layers.append(LayerStats(_stats(z), _stats(x), _fraction(is_off), _fraction(dead)))
     return layers
 

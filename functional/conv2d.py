@@ -33,7 +33,7 @@ Pads: TypeAlias = Sequence[tuple[int, int]]
 def _pair(name: str, value: Pair, least: int) -> tuple[int, int]:
     pair = (value, value) if isinstance(value, int) else value
     if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(v, int) and v >= least for v in pair)):
-        raise ValueError(f"conv2d: {name} must be an integer of at least {least}, or two of them; got {value!r}")
+        raise ValueError(f"conv2d: {name} must be an integer of at least {least}, or a tuple of two; got {value!r}")
     return pair
 
 
@@ -41,7 +41,7 @@ def _pads(padding: Padding, size: Sequence[int], window: Sequence[int], stride: 
     """`(before, after)` for each axis."""
     if isinstance(padding, str):
         if padding not in ("SAME", "VALID"):
-            raise ValueError(f"conv2d: padding must be 'SAME', 'VALID', an integer, or two; got {padding!r}")
+            raise ValueError(f"conv2d: padding must be 'SAME', 'VALID', an integer, or a tuple of two; got {padding!r}")
         return jax.lax.padtype_to_pads(size, window, stride, padding)
     nested = isinstance(padding, tuple) and len(padding) == 2 and all(isinstance(p, tuple) for p in padding)
     if nested:
@@ -54,7 +54,7 @@ def _geometry(x: Array, w: Array, stride: Pair, padding: Padding, dilation: Pair
     strides, dilations = _pair("stride", stride, 1), _pair("dilation", dilation, 1)
     window = [(k - 1) * d + 1 for k, d in zip(w.shape[:2], dilations, strict=True)]
     pads = _pads(padding, x.shape[1:3], window, strides)
-    if any(size + sum(p) < k for size, p, k in zip(x.shape[1:3], pads, window, strict=True)):
+    if any(not 1 <= k <= size + sum(p) for size, p, k in zip(x.shape[1:3], pads, window, strict=True)):
         raise ValueError(
             f"conv2d: the kernel must fit in x and its padding; got x {describe(x)}, w {describe(w)}, "
             f"padding {padding!r} and dilation {dilation!r}"

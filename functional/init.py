@@ -14,11 +14,13 @@ Sources: Glorot & Bengio, "Understanding the difficulty of training deep feedfor
 """
 
 import math
+import operator
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ._check import accumulator
 from ._typing import Array, Float
@@ -34,12 +36,20 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
     return _fans("fans", shape)
 
 
-def _fans(op: str, shape: Sequence[int]) -> tuple[int, int]:
-    if len(shape) < 2 or not all(isinstance(size, int) and size > 0 for size in shape):
-        raise ValueError(
-            f"{op}: shape must be (fan_in, fan_out) or (kernel..., in, out), all positive integers; got {shape!r}"
-        )
-    *kernel, c_in, c_out = shape
+def _sizes(op: str, shape: Any, least: int, expected: str, name: str = "shape") -> tuple[int, ...]:
+    """`shape` as Python integers, NumPy's too. Raises ValueError if it is not `least` or more positive ones."""
+    try:
+        sizes = tuple(operator.index(size) for size in shape if not isinstance(size, bool))
+    except TypeError:
+        sizes = ()
+    if len(sizes) < least or len(sizes) != len(shape) or min(sizes) < 1:
+        raise ValueError(f"{op}: {name} must be {expected}; got {shape!r}")
+    return sizes
+
+
+def _fans(op: str, shape: Any) -> tuple[int, int]:
+    expected = "(fan_in, fan_out) or (kernel..., in, out), all positive integers"
+    *kernel, c_in, c_out = _sizes(op, shape, 2, expected)
     return math.prod(kernel) * c_in, math.prod(kernel) * c_out
 
 
@@ -51,18 +61,28 @@ def _kaiming_std(op: str, shape: Sequence[int], mode: Mode, negative_slope: floa
     fan_in, fan_out = _fans(op, shape)
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f"{op}: mode must be 'fan_in' or 'fan_out'; got {mode!r}")
+    if not math.isfinite(negative_slope):
+        raise ValueError(f"{op}: negative_slope must be finite; got {negative_slope!r}")
     return math.sqrt(2 / ((1 + negative_slope**2) * (fan_in if mode == "fan_in" else fan_out)))
 
 
+def _float(dtype: jax.typing.DTypeLike | None) -> np.dtype:
+    """The dtype of weights. Raises TypeError if it is no real floating-point dtype."""
+    chosen = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+    if not jnp.issubdtype(chosen, jnp.floating):
+        raise TypeError(f"dtype must be a floating-point dtype; got {chosen}")
+    return chosen
+
+
 def _normal(key: Array, shape: Sequence[int], std: float, dtype: jax.typing.DTypeLike | None) -> Array:
-    dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+    dtype = _float(dtype)
     # Drawn in float32 at least: a normal drawn in half precision has no tails.
     drawn = jax.random.normal(key, tuple(shape), accumulator(dtype))
     return (drawn * std).astype(dtype)
 
 
 def _uniform(key: Array, shape: Sequence[int], std: float, dtype: jax.typing.DTypeLike | None) -> Array:
-    dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+    dtype = _float(dtype)
     drawn = jax.random.uniform(key, tuple(shape), accumulator(dtype), minval=-1, maxval=1)
     return (drawn * (math.sqrt(3) * std)).astype(dtype)
 
@@ -129,7 +149,7 @@ def torch_linear(
     dtype: jax's default float if None. Raises ValueError if `shape` is not two positive integers.
     Source: `reset_parameters` in torch/nn/modules/linear.py.
     """
-    if len(shape) != 2:
+    if len(_sizes("torch_linear", shape, 2, "(fan_in, fan_out), two positive integers")) != 2:
         raise ValueError(f"torch_linear: shape must be (fan_in, fan_out), two positive integers; got {shape!r}")
     return _torch_default("torch_linear", key, shape, dtype)
 
@@ -142,8 +162,7 @@ def torch_conv(
     shape: `(kernel..., in, out)`, so fan_in is the kernel's size times `in`. Everything else as for `torch_linear`.
     Source: `_ConvNd.reset_parameters` in torch/nn/modules/conv.py.
     """
-    if len(shape) < 3:
-        raise ValueError(f"torch_conv: shape must be (kernel..., in, out), all positive integers; got {shape!r}")
+    _sizes("torch_conv", shape, 3, "(kernel..., in, out), all positive integers")
     return _torch_default("torch_conv", key, shape, dtype)
 
 
@@ -163,9 +182,7 @@ def init_mlp(
     layer, which none follows. Biases are 0. dtype: jax's default float if None.
     Raises ValueError if `sizes` is not at least two positive integers.
     """
-    sizes = tuple(sizes)
-    if len(sizes) < 2 or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ValueError(f"init_mlp: sizes must be at least two positive integers; got {sizes!r}")
+    sizes = _sizes("init_mlp", sizes, 2, "at least two positive integers", name="sizes")
     params = []
     last = len(sizes) - 2
     for layer, layer_key in enumerate(jax.random.split(key, len(sizes) - 1)):

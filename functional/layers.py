@@ -27,7 +27,7 @@ class Layer(NamedTuple):
     """A step of a net, as plain data. Write your own from a rule's `_fwd` and `_bwd`."""
 
     init: Callable[[Array], Tree]
-    """`key -> params`; `no_params` for a layer that has none."""
+    """`key -> params`; for a layer that has none, `no_params` itself, by which `serial` knows it."""
     forward: Callable[..., tuple[Array, Any]]
     """`(params, *inputs) -> (y, residuals)`."""
     backward: Callable[[Any, Array], tuple[Any, ...]]
@@ -109,7 +109,8 @@ def serial(*layers: Layer) -> Layer:
         keys = iter(jax.random.split(key, count))
         return [layer.init(next(keys)) for layer in layers if layer.init is not no_params]
 
-    def forward(params: Sequence[Tree], x: Array, *more: Array) -> tuple[Array, list[Any]]:
+    def forward(params: Sequence[Tree] | None, x: Array, *more: Array) -> tuple[Array, list[Any]]:
+        params = [] if params is None and not count else params
         if not isinstance(params, (list, tuple)) or len(params) != count:
             got = f"{len(params)}" if isinstance(params, (list, tuple)) else type(params).__name__
             raise ValueError(
@@ -129,23 +130,33 @@ def serial(*layers: Layer) -> Layer:
             more_bars = others if more_bars is None else more_bars  # the last layer's, which comes first here
             if layer.init is not no_params:
                 params_bar.insert(0, own_bar)
-        return params_bar, bar, *(more_bars or [])
+        return (params_bar if count else None), bar, *(more_bars or [])
 
-    return Layer(init_serial, forward, backward)
+    return Layer(init_serial if count else no_params, forward, backward)
 
 
 def as_op(layer: Layer) -> Callable[..., Any]:
     """The layer as a function `(params, *inputs) -> y` that `jax.grad` differentiates by the layer's own backward.
 
-    `forward` and `backward` are what `defvjp` takes. So `jax.grad(as_op(model))(params, x, targ)` works, and
-    `parity.check(as_op(layer), params, x)` says whether a layer that you wrote is right.
+    So `jax.grad(as_op(model))(params, x, targ)` works, and `parity.check(as_op(layer), params, x)` says whether a layer
+    that you wrote is right.
     """
 
     @jax.custom_vjp
     def op(params: Tree, *inputs: Array) -> Array:
         return layer.forward(params, *inputs)[0]
 
-    op.defvjp(layer.forward, layer.backward)
+    def op_fwd(params: Tree, *inputs: Array) -> tuple[Array, Any]:
+        y, residuals = layer.forward(params, *inputs)
+        return y, (params, residuals)
+
+    def op_bwd(kept: Any, y_bar: Array) -> tuple[Any, ...]:
+        params, residuals = kept
+        params_bar, *bars = layer.backward(residuals, y_bar)
+        # In the containers that params came in: jax takes no list of cotangents for a tuple.
+        return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(params_bar)), *bars
+
+    op.defvjp(op_fwd, op_bwd)
     return op
 
 

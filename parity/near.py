@@ -52,12 +52,15 @@ def assert_near(a: Any, b: Any, rtol: float = 1e-3, atol: float = 1e-5) -> None:
 
 
 def _array(name: str, value: Any) -> np.ndarray:
-    """In float64. Raises TypeError for what is no number and no array of them."""
+    """In float64, to which whole numbers beyond 2^53 are rounded. Raises TypeError for what is no number or array."""
     if hasattr(value, "detach"):  # a torch tensor, on whatever device and in whatever graph
         from .in_torch import to_numpy
 
         value = to_numpy(value)
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # a ragged list
+        array = np.asarray(None)
     if array.dtype.kind in "OSUMmc":
         raise TypeError(f"{name} must be a real number or an array of them; got {type(value).__name__}")
     return array.astype(np.float64)

@@ -96,13 +96,15 @@ def _bilinear(rounding, eqn, x, y, product: Callable[[Reals, Reals], Reals], ter
 
 
 def _products_alike(*factors: tuple[Reals, tuple[int, ...]]) -> int:
-    """How many products in a sum may be the same number; each factor with the axes that are summed over."""
-    alike = None
+    """How many products in a sum may be the same number: as many as the factor that repeats itself less often repeats.
+
+    Equal products of different factors are chance, and not counted. Each factor comes with the axes summed over.
+    """
+    alike = math.inf
     for values, axes in sorted(factors, key=lambda factor: factor[0].size):
-        if alike != 1:  # where one factor never repeats itself, no product does
-            count = int(np.max(most_alike(values, axes), initial=1))
-            alike = count if alike is None else min(alike, count)
-    return alike or 1
+        if alike != 1:  # where one factor never repeats itself, the other need not be sorted
+            alike = min(alike, int(np.max(most_alike(values, axes), initial=1)))
+    return int(alike)
 
 
 def _dot_general(rounding, eqn, x, y):

@@ -23,10 +23,18 @@ def from_state_dict(state_dict: "Mapping[str, torch.Tensor]") -> list[tuple[jax.
     state_dict: entries `NAME.weight` of `[fan_out, fan_in]` and `NAME.bias` (b is None where there is none), as
     `module.state_dict()` gives them; on any device. Values and dtypes are kept bit for bit, in memory of their own.
     Raises ValueError, naming the entry, for what is no weight or bias of a linear layer, or for layers that do not
-    follow one on the other; TypeError for float64 without jax's x64, which would round it.
+    follow one on the other; TypeError for what is no state dict of floating-point tensors, or for float64 without jax's
+    x64, which would round it.
     """
-    from .in_torch import to_numpy
+    from .in_torch import to_numpy, torch
 
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"state_dict must be what module.state_dict() gives; got {type(state_dict).__name__}")
+    for key, tensor in state_dict.items():
+        is_tensor = isinstance(tensor, torch.Tensor)
+        if not is_tensor or (key.endswith(("weight", "bias")) and not tensor.is_floating_point()):
+            got = str(tensor.dtype) if is_tensor else type(tensor).__name__
+            raise TypeError(f"state_dict: {key} must be a floating-point tensor; got {got}")
     params, width, before = [], None, ""
     biases = {key for key in state_dict if key.rpartition(".")[2] == "bias"}
     used = set()
@@ -50,6 +58,8 @@ def from_state_dict(state_dict: "Mapping[str, torch.Tensor]") -> list[tuple[jax.
             bias = to_numpy(state_dict[bias_key])
             if bias.shape != (width,):
                 raise ValueError(f"state_dict: {bias_key} must have shape {(width,)}; got {bias.shape}")
+            if bias.dtype != weight.dtype:
+                raise ValueError(f"state_dict: {bias_key} is {bias.dtype}, and {key} {weight.dtype}: one dtype a layer")
             b = _to_jax(bias_key, bias)
         params.append((_to_jax(key, weight.T), b))
     if alone := biases - used:
@@ -65,17 +75,27 @@ def to_state_dict(params: Any, like: Iterable[str] | None = None) -> "StateDict"
     params: `[(w[fan_in, fan_out], b[fan_out] or None), ...]`; gradients too, to hold against `.grad`.
     like: the state dict, or its keys, whose names to use, in its order: `to_state_dict(params, module.state_dict())`.
     Without it the names are those of `nn.Sequential(Linear, ReLU, Linear, ...)`: 0, 2, 4, ...
-    Raises ValueError if params is no list of (w, b), or `like` has another number of layers or other biases.
+    Raises ValueError if params is no list of (w, b) whose shapes follow one on the other, or `like` has another number
+    of layers or other biases.
     """
     from .in_torch import to_torch
 
-    state_dict = {}
+    if not isinstance(params, (list, tuple)):
+        raise ValueError(f"params must be a list of (w, b); got {type(params).__name__}")
+    state_dict: StateDict = {}
     names = None if like is None else list(dict.fromkeys(key.rpartition(".")[0] for key in like))
     if names is not None and len(names) != len(params):
         raise ValueError(f"like has {len(names)} layers ({', '.join(names)}), params {len(params)}")
+    width = None
     for layer, wb in enumerate(params):
-        if not isinstance(wb, (list, tuple)) or len(wb) != 2 or np.ndim(wb[0]) != 2:
-            raise ValueError(f"params[{layer}] must be a pair (w[fan_in, fan_out], b[fan_out] or None)")
+        pair = isinstance(wb, (list, tuple)) and len(wb) == 2
+        shapes: list[Any] = [None if leaf is None else np.shape(leaf) for leaf in wb] if pair else []
+        fits = pair and len(shapes[0] or ()) == 2 and shapes[1] in (None, shapes[0][1:])
+        if not fits or (width is not None and shapes[0][0] != width):
+            got = " and ".join(map(str, shapes)) if pair else type(wb).__name__
+            fan_in = "fan_in" if width is None else f"{width}"
+            raise ValueError(f"params[{layer}] must be a pair (w[{fan_in}, fan_out], b[fan_out] or None); got {got}")
+        width = shapes[0][1]
         name = str(2 * layer) if names is None else names[layer]
         for kind, leaf in (("weight", wb[0]), ("bias", wb[1])):
             if leaf is not None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pullback import functional, parity
+
 EXAMPLES = sorted((Path(__file__).parents[1] / "docs" / "examples").glob("*.py"))
 
 
@@ -35,3 +37,34 @@ def test_the_page_links_to_files_that_exist(root, page):
     links = re.findall(r"\]\((\.\./[^)#]+)\)", page)
     assert links
     assert not [link for link in links if not (root / "docs" / link).exists()]
+
+
+# docs/lesson.md: a row for each item of the lesson.
+
+
+@pytest.fixture
+def lesson(root) -> list[list[str]]:
+    """The cells of each row of its first table."""
+    text = (root / "docs" / "lesson.md").read_text()
+    table = text.split("|---|---|---|---|\n")[1].split("\n\n")[0]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in table.splitlines()]
+
+
+def test_every_item_lives_somewhere_and_is_tested_and_shown(root, lesson):
+    assert len(lesson) >= 20 and "MEASURED" not in (root / "docs" / "lesson.md").read_text()
+    for item, here, test, shown in lesson:
+        for path in re.findall(r"`([a-z]+/[\w./]*)`", here):
+            assert (root / path).exists(), f"{item}: {path}"
+        path, _, name = test.strip("`").partition("::")
+        assert f"def {name}(" in (root / path).read_text(), f"{item}: {test}"
+        notebook, _, heading = shown.partition(", ")
+        headings = re.findall(r"^# #+ (.*)$", (root / "notebooks" / f"{notebook}.py").read_text(), re.MULTILINE)
+        assert heading.strip('"') in headings, f"{item}: {shown}"
+
+
+def test_names_in_it_are_public(lesson):
+    public = dir(functional) + dir(parity)
+    for item, here, *_ in lesson:
+        for names in re.findall(r"`(?:functional|parity)/\w+\.py`: ((?:`\w+`(?:, )?)+)", here):
+            for name in re.findall(r"`(\w+)`", names):
+                assert name in public, f"{item}: {name}"

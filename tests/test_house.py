@@ -19,6 +19,7 @@ MAY_IMPORT = {
 EXCEPTIONS = {
     ("parity/__main__.py", "pullback.cli"),
     ("functional/_check.py", "numpy"),
+    ("functional/init.py", "numpy"),
     ("cli/pytest_plugin.py", "pytest"),
 }
 

@@ -107,13 +107,14 @@ def test_second_derivatives():
 
 
 BAD = [
+    (((2, 5, 5, 1), (0, 3, 1, 2), None), {}, r"the kernel must fit in x and its padding; .*w float32\[0,3,1,2\]"),
     (((2, 5, 5), (3, 3, 1, 2), None), {}, r"x must be \[n, height, width, c_in\].*got x float32\[2,5,5\]"),
     (((2, 5, 5, 2), (3, 3, 1, 2), None), {}, r".*c_in, c_out\]; got x float32\[2,5,5,2\]"),
     (((2, 1, 5, 5), (2, 1, 3, 3), None), {}, r"x must be \[n, height, width, c_in\]"),
     (((2, 5, 5, 1), (3, 3, 1, 2), (3,)), {}, r"b must have shape \(c_out,\) = \(2,\).*got b float32\[3\]"),
     (((2, 5, 5, 1), (6, 3, 1, 2), None), {}, r"the kernel must fit in x and its padding; got x float32\[2,5,5,1\]"),
     (((2, 5, 5, 1), (3, 3, 1, 2), None), {"dilation": 3}, "the kernel must fit in x and its padding.*dilation 3"),
-    (((2, 5, 5, 1), (3, 3, 1, 2), None), {"stride": 0}, "stride must be an integer of at least 1, or two.*; got 0"),
+    (((2, 5, 5, 1), (3, 3, 1, 2), None), {"stride": 0}, "stride must be an integer of at least 1, or a tuple.*; got 0"),
     (((2, 5, 5, 1), (3, 3, 1, 2), None), {"stride": (1, 2, 3)}, r"stride must be .*; got \(1, 2, 3\)"),
     (((2, 5, 5, 1), (3, 3, 1, 2), None), {"padding": -1}, "padding must be an integer of at least 0.*; got -1"),
     (((2, 5, 5, 1), (3, 3, 1, 2), None), {"padding": "same"}, "padding must be 'SAME', 'VALID', .*; got 'same'"),

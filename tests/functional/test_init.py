@@ -181,7 +181,7 @@ def test_init_mlp():
     has_moments(params[1][0], math.sqrt(1 / 400))  # none follows
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (3, 0), (3, -1), (3.0, 2), (2, 0, 4)])
+@pytest.mark.parametrize("shape", [(), (3,), (3, 0), (3, -1), (3.0, 2), (2, 0, 4), (True, 2)])
 def test_bad_shape(as_a_user, shape):
     expected = r"shape must be \(fan_in, fan_out\) or \(kernel..., in, out\), all positive integers; got \("
     for init in (xavier_normal, xavier_uniform, kaiming_normal, kaiming_uniform):
@@ -201,6 +201,26 @@ def test_bad_shape_for_torch_linear(as_a_user, shape):
 def test_bad_shape_for_torch_conv(as_a_user, shape):
     with pytest.raises(ValueError, match=r"torch_conv: shape must be .*\(kernel..., in, out\).*; got \(3"):
         torch_conv(KEY, shape)
+
+
+def test_numpy_integers_are_integers(as_a_user):
+    numpy_shape: Any = np.asarray([3, 2])
+    assert fans(numpy_shape) == (3, 2)
+    assert kaiming_normal(KEY, numpy_shape).shape == (3, 2)
+    with pytest.raises(ValueError, match="fans: shape must be .*; got 3"):
+        fans(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.complex64])
+def test_bad_dtype(as_a_user, dtype):
+    for init in (xavier_normal, kaiming_uniform, torch_linear):
+        with pytest.raises(TypeError, match=f"dtype must be a floating-point dtype; got {jnp.dtype(dtype)}"):
+            init(KEY, TINY, dtype=dtype)
+
+
+def test_bad_slope(as_a_user):
+    with pytest.raises(ValueError, match="kaiming_normal: negative_slope must be finite; got nan"):
+        kaiming_normal(KEY, TINY, negative_slope=math.nan)
 
 
 def test_bad_mode(as_a_user):

@@ -81,12 +81,17 @@ def test_nested():
 def test_a_relu_at_the_end_and_layers_without_parameters():
     model = serial(Relu(), Relu())
     x = jnp.asarray([[-1.0, 2.0]])
-    y, residuals = model.forward([], x)
+    y, residuals = model.forward(None, x)
     np.testing.assert_array_equal(y, [[0, 2]])
-    assert model.init(KEY) == []
+    assert model.init is no_params
     params_bar, x_bar = model.backward(residuals, jnp.full_like(y, 3))
-    assert params_bar == []
+    assert params_bar is None
     np.testing.assert_array_equal(x_bar, [[0, 3]])
+    # So it takes no place among the parameters of a net that it is part of.
+    nested = serial(model, Lin(2, 1))
+    params = nested.init(KEY)
+    assert len(params) == 1
+    chex.assert_trees_all_equal(nested.forward(params, x)[0], mlp(params, y))
 
 
 def test_init_of_a_layer():
@@ -119,13 +124,23 @@ def test_as_op_is_what_jax_grad_calls():
     chex.assert_trees_all_close(square(loss), square(mlp_loss), rtol=1e-5)
 
 
+def test_parameters_may_come_in_any_container():
+    x, targ = mnist(8)
+    params, loss = init_mlp(KEY, (784, 5, 1)), as_op(net(784, 5, 1))
+    want = jax.tree.leaves(jax.grad(loss)(params, x, targ))
+    for other in (tuple(params), [list(layer) for layer in params]):
+        got = jax.grad(loss)(other, x, targ)
+        assert jax.tree.structure(got) == jax.tree.structure(other)
+        chex.assert_trees_all_equal(jax.tree.leaves(got), want)
+
+
 def test_parity_finds_a_wrong_layer_of_a_user():
     def backward(residuals, y_bar):
         return None, y_bar  # forgets the 2
 
     doubled = Layer(no_params, lambda params, x: (2 * x, None), backward)
     x = np.asarray(np.random.default_rng(0).standard_normal((4, 3))).astype(np.float32)
-    report = parity.check(as_op(serial(doubled)), [], x, reference=lambda params, x: 2 * x)
+    report = parity.check(as_op(serial(doubled)), None, x, reference=lambda params, x: 2 * x)
     assert not report.ok and report.culprits == ["rule"]
 
 

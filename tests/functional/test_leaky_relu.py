@@ -99,10 +99,17 @@ def test_forward_mode_agrees_with_the_rule_at_zero():
     assert slope(jnp.float32(2)) == 1
 
 
-@pytest.mark.parametrize("slope", [np.ones(3, np.float32), np.int32(1), None])
+@pytest.mark.parametrize("slope", [np.ones(3, np.float32), np.bool_(True), None])
 def test_a_slope_that_is_no_number(as_a_user, slope):
-    with pytest.raises(TypeError, match="leaky_relu: negative_slope must be a number or a floating-point array"):
-        leaky_relu_fwd(jnp.ones(3), slope)
+    for call in (leaky_relu, leaky_relu_fwd):
+        with pytest.raises(TypeError, match="leaky_relu: negative_slope must be a real number or an array of one"):
+            call(jnp.ones(3), slope)
+
+
+def test_a_whole_number_under_jit():
+    x = jnp.asarray([-1.0, 3.0])
+    np.testing.assert_array_equal(jax.jit(leaky_relu)(x, 2), [-2, 3])
+    np.testing.assert_array_equal(jax.jit(jax.grad(lambda x, s: leaky_relu(x, s).sum()))(x, 2), [2, 1])
 
 
 def test_integers_are_refused(as_a_user):

@@ -100,6 +100,7 @@ def test_memory_of_its_own():
         ({"0.weight": torch.ones(2, 3), "0.scale": torch.ones(2)}, r"0.scale of shape \(2,\) belongs to no nn.Linear"),
         ({"0.weight": torch.ones(2, 3), "0.bias": torch.ones(3)}, r"0.bias must have shape \(2,\); got \(3,\)"),
         ({"0.weight": torch.ones(2, 3), "1.bias": torch.ones(2)}, "1.bias has no weight beside it"),
+        ({"weight": torch.ones(2, 3), "bias": torch.ones(2).half()}, "bias is float16, and weight float32: one dtype"),
         (
             {"0.weight": torch.ones(2, 3), "2.weight": torch.ones(1, 3)},
             "2.weight has fan_in 3, and 0.weight before it fan_out 2",
@@ -112,15 +113,36 @@ def test_what_is_no_chain_of_linear_layers(state_dict, message):
 
 
 @pytest.mark.parametrize(
+    ("state_dict", "message"),
+    [
+        (nn.Linear(2, 2), r"state_dict must be what module.state_dict\(\) gives; got Linear"),
+        ({"weight": np.ones((2, 2))}, "weight must be a floating-point tensor; got ndarray"),
+        ({"weight": torch.ones(2, 2, dtype=torch.int8)}, "weight must be a floating-point tensor; got torch.int8"),
+    ],
+)
+def test_what_is_no_state_dict(as_a_user, state_dict, message):
+    with pytest.raises(TypeError, match=message):
+        from_state_dict(state_dict)
+
+
+@pytest.mark.parametrize(
     ("params", "like", "message"),
     [
-        ([np.ones((2, 3))], None, r"params\[0\] must be a pair \(w\[fan_in, fan_out\], b\[fan_out\] or None\)"),
-        ([(np.ones(3), None)], None, r"params\[0\] must be a pair"),
+        (None, None, r"params must be a list of \(w, b\); got NoneType"),
+        ([np.ones((2, 3))], None, r"params\[0\] must be a pair \(w\[fan_in, fan_out\], .* or None\); got ndarray"),
+        ([(np.ones(3), None)], None, r"params\[0\] must be a pair .*; got \(3,\) and None"),
+        ([(None, np.ones(3))], None, r"params\[0\] must be a pair .*; got None and \(3,\)"),
+        ([(np.ones((2, 3)), np.ones(7))], None, r"params\[0\] must be a pair .*; got \(2, 3\) and \(7,\)"),
+        (
+            [(np.ones((2, 3)), None), (np.ones((4, 1)), None)],
+            None,
+            r"params\[1\] must be a pair \(w\[3, .*got \(4, 1\)",
+        ),
         ([(np.ones((2, 3)), None)], ["a.weight", "b.weight"], r"like has 2 layers \(a, b\), params 1"),
         ([(np.ones((2, 3)), None)], ["a.weight", "a.bias"], "only one of them has a.bias"),
         ([(np.ones((2, 3)), np.ones(3))], ["a.weight"], "only one of them has a.bias"),
     ],
 )
-def test_params_that_do_not_fit(params, like, message):
+def test_params_that_do_not_fit(as_a_user, params, like, message):
     with pytest.raises(ValueError, match=message):
         to_state_dict(params, like)

@@ -1,0 +1,574 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 5. The same functions on an accelerator
+#
+# An accelerator is a device made for many equal operations at once: a GPU or a TPU. JAX runs the functions of this
+# library on it as they are. What changes is where arrays lie, when work is done, and how a product is rounded. After
+# this notebook you can
+#
+# - say where an array is, and put it where the work is;
+# - tell the time to compile from the time to run, and measure both fairly;
+# - say what a "float32" product is on your device, and what that does to a comparison of gradients.
+#
+# All of it runs on a CPU too; where an accelerator behaves otherwise, the page says so. You need Python and a little
+# NumPy. Notebooks 1 and 2 (the forward and the backward pass) help, but are not needed. Outputs with times, sizes of
+# rounding errors and device names are those of one machine: run the page, and they are yours.
+
+# %% tags=["varies"]
+import importlib
+import pathlib
+import subprocess
+import sys
+
+try:
+    for name in ("pullback.parity", "matplotlib", "torch"):
+        importlib.import_module(name)
+except ImportError as missing:  # a hosted notebook, say: install the clone that this file lies in
+    here = pathlib.Path.cwd().resolve()
+    clone = next((folder for folder in (here, *here.parents) if (folder / "functional" / "lin.py").exists()), None)
+    if clone is None:
+        hint = "clone pullback's repository, and %pip install 'CLONE[parity]' (with its path for CLONE)"
+        raise ImportError(f"{missing}: {hint}, or open this notebook in the clone") from None
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", f"{clone}[parity]"], check=True)
+    importlib.invalidate_caches()
+
+import jax
+
+from pullback.data import get_data, load_mnist
+
+device = jax.devices()[0]
+print(f"device  {device.platform} ({device.device_kind})")
+print(f"data    {load_mnist().source.split(' (')[0].split(', ')[0]}")
+print(f"jax     {jax.__version__}")
+
+# %%
+import re
+import time
+
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+
+from pullback import parity
+from pullback.data import normalize
+from pullback.functional import forward_and_backward, init_mlp, lin, lin_bwd, lin_fwd
+
+plt.rcParams |= {"figure.dpi": 80, "figure.figsize": (7, 3), "axes.grid": True, "grid.alpha": 0.3}
+
+# %% [markdown]
+# ## What is there
+#
+# `jax.devices()` lists the devices of the platform that JAX chose: an accelerator where it found one, else the CPU. The
+# first is the default: arrays go there, and so does the work.
+
+# %% tags=["varies"]
+for device in jax.devices():
+    print(f"{device}: platform {device.platform}, {device.device_kind}")
+    memory = device.memory_stats()  # None where a device does not tell, as a CPU does not
+    if memory is None:
+        print("  does not say how much memory it has")
+    else:
+        print(f"  {memory.get('bytes_in_use', 0) / 1e9:.2f} of {memory.get('bytes_limit', 0) / 1e9:.2f} GB in use")
+
+# %% [markdown]
+# Two settings, both in the environment and before Python starts. `JAX_PLATFORMS=cpu` makes JAX use the CPU although
+# there is an accelerator. And of a GPU, JAX takes 75% of the memory for itself at its first operation, whatever the
+# program needs; `XLA_PYTHON_CLIENT_PREALLOCATE=false` makes it take memory as it goes ("GPU memory allocation" in JAX's
+# documentation).
+#
+# The job on this page is one forward and backward pass of the lesson's net, 784 → 50 → 1, on MNIST's training set: the
+# loss, the gradients of the weights, and `x_bar`, the gradient of the input. `forward_and_backward` does it by hand,
+# with no autodiff in it. Neither it nor any other function of `pullback.functional` names a device: one program, and
+# JAX compiles it for what is there.
+
+# %%
+x_train, y_train, _, _ = get_data()
+x = normalize(x_train, x_train.mean(), x_train.std())
+targ = y_train.astype("float32")
+n, m, nh = *x.shape, 50
+params = init_mlp(jax.random.key(0), (m, nh, 1))
+for name, array in {"x": x, "targ": targ, "w1": params[0][0], "w2": params[1][0]}.items():
+    library = "JAX  " if isinstance(array, jax.Array) else "NumPy"
+    print(f"{name:<5} {library} {array.dtype}{list(array.shape)}, {array.nbytes:,} bytes")
+
+# %% [markdown]
+# ## Where an array lies
+#
+# `params` are JAX arrays: they lie on a device, and say on which. `x` is still a NumPy array. It lies in the memory of
+# the machine, which is no device's, and knows nothing of devices. `jax.device_put` makes a JAX array of it.
+
+# %% tags=["varies"]
+x_there, targ_there = jax.device_put((x, targ))
+w1, b1 = params[0]
+print(f"w1       on {w1.devices()}")
+print(f"x_there  on {x_there.devices()}")
+print(f"x        has .devices(): {hasattr(x, 'devices')}")
+
+# %% [markdown]
+# On a CPU, machine and device have the same memory, so this looks like a formality. On a GPU or TPU it is a copy into
+# the device's own memory, and the names above are others.
+#
+# (`device_put` may share a NumPy array's memory in place of copying it, as it can on a CPU. So do not write to an array
+# that you have put, or ask for a copy with `may_alias=False`.)
+#
+# What if you pass the NumPy array itself? It works: JAX puts it on the default device, at *each* call. Here is what
+# that costs. `jax.jit` compiles the function, `milliseconds` is the clock; the next two sections are about these.
+
+
+# %%
+@jax.jit
+def loss_and_grads(params, x, targ):
+    loss, grads, _x_bar = forward_and_backward(params, x, targ)
+    return loss, grads
+
+
+def milliseconds(f, *args, repeats=10):
+    jax.block_until_ready(f(*args))  # compile
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = jax.block_until_ready(f(*args))
+        times.append(time.perf_counter() - start)
+        del result  # give its memory back now, while the clock stands
+    return 1e3 * float(np.median(times))
+
+
+# %% tags=["varies"]
+resident = milliseconds(loss_and_grads, params, x_there, targ_there)
+numpy_in = milliseconds(loss_and_grads, params, x, targ)
+megabytes = (x.nbytes + targ.nbytes) / 1e6
+print(f"forward and backward on {n:,} rows, median of 10")
+print(f"x on the device       {resident:8.2f} ms")
+print(f"x a NumPy array       {numpy_in:8.2f} ms")
+print(f"the difference        {numpy_in - resident:8.2f} ms, for {megabytes:.0f} MB")
+
+# %% [markdown]
+# On a CPU the difference is a copy within one memory (or nothing, where JAX can share it). On an accelerator the work
+# itself is faster, so the copy is a larger share. Put the training set on the device once, before the loop.
+#
+# The way back is a copy too: `np.asarray(array)`, `float(loss)`, `print(loss)`. Each waits until the value is there.
+#
+# To have something done elsewhere, there is `jax.default_device`. The CPU is a device too, though `jax.devices()` does
+# not list it where there is an accelerator:
+
+# %% tags=["varies"]
+cpu = jax.devices("cpu")[0]
+with jax.default_device(cpu):
+    inside = jnp.zeros(3)
+outside = jnp.zeros(3)
+placed = jax.device_put(outside, cpu)
+print(f"made inside   on {inside.devices()}")
+print(f"made outside  on {outside.devices()}")
+print(f"put on a CPU  on {placed.devices()}")
+
+# %% [markdown]
+# With an accelerator the second line names it; with none, all three say the CPU. An array that was put on a *named*
+# device is committed to it: work on it is done there, and JAX raises an error for two arrays that are committed to
+# different devices. An array that was put with no device named goes where the others are ("Data placement" in JAX's
+# documentation). Functions that name no device run anywhere.
+#
+# ## Trace, compile, run
+#
+# `jax.jit(f)` does nothing yet. At the first call JAX
+#
+# 1. **traces**: runs `f` once with stand-ins that have a shape and a dtype but no values, and notes each operation;
+# 2. **lowers**: writes the notes down as a program for the compiler, XLA;
+# 3. **compiles** it for the device;
+# 4. **runs** it.
+#
+# Later calls only run. The steps can be taken one by one:
+
+# %% tags=["varies"]
+args = (params, x_there, targ_there)
+
+
+def timed(f, *args):
+    start = time.perf_counter()
+    result = jax.block_until_ready(f(*args))
+    return result, 1e3 * (time.perf_counter() - start)
+
+
+traced, trace_ms = timed(jax.jit(forward_and_backward).trace, *args)
+lowered, lower_ms = timed(traced.lower)
+compiled, compile_ms = timed(lowered.compile)
+_, first_run_ms = timed(compiled, *args)
+for step, ms in (("trace", trace_ms), ("lower", lower_ms), ("compile", compile_ms), ("run, first", first_run_ms)):
+    print(f"{step:<12} {ms:8.2f} ms")
+print(f"{'run, later':<12} {milliseconds(compiled, *args):8.2f} ms (median of 10)")
+
+jitted = jax.jit(lambda *args: forward_and_backward(*args))  # another function to jit, so nothing is compiled yet
+_, first_call_ms = timed(jitted, *args)
+print(f"\njit: first call {first_call_ms:.2f} ms, later calls {milliseconds(jitted, *args):.2f} ms (median of 10)")
+
+# %% [markdown]
+# The first call has everything in it. Who compares two functions by their first calls compares compilers.
+#
+# What was compiled holds for these shapes and dtypes only. With others, JAX traces and compiles again. A `print` in the
+# function shows it, for Python's own statements run while JAX traces, and at no other time:
+
+
+# %%
+@jax.jit
+def counted(params, x, targ):
+    print(f"    tracing for {x.dtype}{list(x.shape)}")
+    return forward_and_backward(params, x, targ)
+
+
+for rows in (64, 64, 32, 64):
+    print(f"call with {rows} rows")
+    counted(params, x_there[:rows], targ_there[:rows])
+print("call with 64 rows, other matmul precision")
+with jax.default_matmul_precision("highest"):
+    counted(params, x_there[:64], targ_there[:64])
+
+# %% [markdown]
+# Two shapes, two compilations, and both are kept: going back to 64 rows traces nothing. So keep the batch size the
+# same; a last batch that is smaller costs a compilation of its own. (The last call: the precision is part of what is
+# compiled. We come to it.)
+#
+# ### What the compiler says of its program
+#
+# Memory first. Arguments and results can be added up by hand, 4 bytes for each float32. Temporaries are what the
+# program holds besides, on its way.
+
+# %% tags=["varies"]
+MB = 1e6
+weights = sum(leaf.size for leaf in jax.tree.leaves(params))
+memory = compiled.memory_analysis()
+if memory is None:
+    print("this backend does not say")
+else:
+    print(f"arguments   {memory.argument_size_in_bytes / MB:9.3f} MB", end="")
+    print(f"   by hand: x, targ, weights      {4 * (n * m + n + weights) / MB:9.3f} MB")
+    print(f"results     {memory.output_size_in_bytes / MB:9.3f} MB", end="")
+    print(f"   by hand: loss, gradients, x_bar{4 * (1 + weights + n * m) / MB:9.3f} MB")
+    print(f"temporary   {memory.temp_size_in_bytes / MB:9.3f} MB", end="")
+    print(f"   by hand: the {nh} hidden units   {4 * n * nh / MB:9.3f} MB")
+
+# %% [markdown]
+# On a CPU the temporaries are, for the most part, what forward keeps for backward: the hidden layer's output for each
+# row. (`x` is kept too, but it is an argument and lies there anyway.)
+#
+# Then the work. A product of `[n, m]` and `[m, h]` has `n h` entries, each a sum of `m` products: `m` multiplications
+# and `m` additions, so `2 n m h` operations (FLOP). The chain has three products a layer: forward, and in backward one
+# for the weight and one for the input. All three of a layer have the same count:
+#
+# | layer 1 | layer 2 |
+# |---|---|
+# | `x @ w1`: `[n, 784] [784, 50]` | `h @ w2`: `[n, 50] [50, 1]` |
+# | `x^T @ z_bar` for `w1_bar`: `[784, n] [n, 50]` | `h^T @ output_bar` for `w2_bar`: `[50, n] [n, 1]` |
+# | `z_bar @ w1^T` for `x_bar`: `[n, 50] [50, 784]` | `output_bar @ w2^T` for `h_bar`: `[n, 1] [1, 50]` |
+#
+# Biases, relu and loss have a few operations for each of the `n × 50` hidden values, against 3 × 2 × 784 in the
+# products. We leave them out.
+
+
+# %%
+def flop(n, products_of_layer_1=3):
+    return products_of_layer_1 * 2 * n * m * nh + 3 * 2 * n * nh * 1
+
+
+print(f"by hand: {flop(n) / 1e9:.4f} GFLOP for {n:,} rows")
+
+# %% tags=["varies"]
+cost = compiled.cost_analysis() or {}
+if "flops" in cost:
+    print(f"XLA:     {cost['flops'] / 1e9:.4f} GFLOP, {cost['flops'] / flop(n) - 1:+.2%}")
+else:
+    print("XLA:     this backend does not say")
+if "bytes accessed" in cost:
+    print(f"XLA:     {cost['bytes accessed'] / MB:.1f} MB read and written")
+
+# %% [markdown]
+# Both analyses are for people: JAX's documentation promises neither their form nor that a backend has them. They are
+# counts made from the program, not measurements.
+#
+# ## A fair clock
+#
+# A call into JAX returns when the work is queued, not when it is done. What you get is an array whose values are still
+# to come; Python runs on. That keeps a device busy, and fools a clock. `jax.block_until_ready` waits.
+
+# %% tags=["varies"]
+returned, done = [], []
+for _ in range(10):
+    start = time.perf_counter()
+    result = compiled(*args)
+    returned.append(time.perf_counter() - start)
+    jax.block_until_ready(result)
+    done.append(time.perf_counter() - start)
+    del result
+
+for clock, seconds in (("call returned", np.median(returned)), ("values there", np.median(done))):
+    print(f"{clock:<14} after {1e3 * seconds:8.3f} ms   {flop(n) / seconds / 1e9:12,.0f} GFLOP/s")
+
+# %% [markdown]
+# The first line is no speed of anything. Is the second a good one? Compare it with what the same device reaches in a
+# large square product, which is nearly all arithmetic. And one more line: the pass without `x_bar`, which training does
+# not need. `loss_and_grads` does not return it, so the compiler drops its product, and layer 1 has two in place of
+# three.
+
+# %% tags=["varies"]
+side = 2048
+square = jax.random.normal(jax.random.key(1), (side, side))
+
+
+def rate(name, gflop, f, *args):
+    ms = milliseconds(f, *args)
+    print(f"{name:<30} {gflop:7.2f} GFLOP {ms:9.2f} ms {gflop / ms * 1e3:9,.0f} GFLOP/s")
+
+
+rate(f"product of {side} × {side}", 2 * side**3 / 1e9, jax.jit(jnp.matmul), square, square)
+rate("forward and backward", flop(n) / 1e9, compiled, *args)
+rate("the same without x_bar", flop(n, 2) / 1e9, loss_and_grads, *args)
+
+# %% [markdown]
+# One reason why the rates differ: in the square product each number is used 2,048 times. The net has 50 hidden units,
+# so a product uses each number of `x` 50 times, and `x_bar`, as large as `x`, has to be written. The less arithmetic
+# there is for a number, the more it matters how fast numbers come and go. (Another is how well the compiler handles a
+# shape.)
+#
+# The rules of this clock:
+#
+# - wait with `block_until_ready` before it stops;
+# - leave out the first call: it compiles;
+# - repeat, and take the median. A mean is moved by one call during which the machine did something else;
+# - pass arrays that lie on the device, or say that the copy is part of it;
+# - say which device, which dtype, which shapes, and which matmul precision. The last is the next section.
+#
+# ## What float32 means in a product
+#
+# The arrays are float32 on every device. The *product* of two of them is not always computed in float32. JAX has three
+# levels, `"default"`, `"high"` and `"highest"`, and their meaning depends on the device (from the documentation of
+# `jax.lax.Precision`):
+#
+# | | `"default"` | `"high"` | `"highest"` |
+# |---|---|---|---|
+# | CPU | float32 | float32 | float32 |
+# | GPU with TF32 (A100, H100, ...) | TF32 | TF32 | float32 |
+# | GPU without | float32 | float32 | float32 |
+# | TPU | bfloat16 | bfloat16, 3 passes | bfloat16, 6 passes |
+#
+# TF32 and bfloat16 have float32's range and fewer digits: of float32's 23 mantissa bits TF32 has 10 and bfloat16 has 7
+# (torch's documentation of `set_float32_matmul_precision` lists them). The factors are rounded to that, and the
+# products summed in float32. More passes take more of each number: what the first rounding left over is rounded in its
+# turn, and multiplied too.
+#
+# `jax.default_matmul_precision` sets the level. It is written into the program when a function is traced. Let us read
+# the program:
+
+
+# %%
+def asked_for(precision):
+    with jax.default_matmul_precision(precision):
+        program = jax.jit(forward_and_backward).lower(params, x_there, targ_there).as_text()
+    products = re.findall(r"dot_general.*?precision = \[(\w+), (\w+)\]", program)
+    return len(products), sorted({level for pair in products for level in pair})
+
+
+for precision in ("highest", "high", "default"):
+    print(precision.ljust(8), *asked_for(precision))
+
+# %% [markdown]
+# Six products, as counted above, those of the hand-written backward among them, and all ask for the same level. What
+# does your device make of it? The cell computes `lin` (`x @ w + b`) at each level, and once in float64 with NumPy.
+
+# %% tags=["varies"]
+b = jnp.asarray(0.1 * np.random.default_rng(0).standard_normal(nh), jnp.float32)
+exact = x[:1000].astype(np.float64) @ np.asarray(w1, np.float64) + np.asarray(b, np.float64)
+product = jax.jit(lin)
+ys = {}
+for precision in ("highest", "high", "default"):
+    with jax.default_matmul_precision(precision):
+        ys[precision] = np.asarray(product(x_there, w1, b))
+        ms = milliseconds(product, x_there, w1, b, repeats=20)
+    error = np.abs(ys[precision][:1000] - exact).max() / np.abs(exact).max()
+    same = np.array_equal(ys[precision], ys["highest"])
+    print(f"{precision:<8} {ms:6.2f} ms   largest |error| / largest |value| {error:.0e}   same bits as highest: {same}")
+
+# %% [markdown]
+# On a CPU the three are the same numbers, bit for bit, so what differs between their times is chance: so much a time is
+# worth. On a GPU with TF32, or on a TPU, expect the last line to be faster and its error larger.
+#
+# ### What it does to parity
+#
+# `parity.check` compares a rule with the same maths in plain jax and in torch. All three are held against float64, each
+# element within a bound on what rounding may do: a bound of *float32* arithmetic here, since the arguments are float32.
+# (torch runs on the CPU.) We check `lin` on 64 rows; `checks=("values",)` leaves out transformations, other dtypes and
+# the rest, for the question is one call's arithmetic.
+
+
+# %%
+def plain(x, w, b):
+    return x @ w + b  # the same text in jax and in torch
+
+
+def check(rule, precision):
+    with jax.default_matmul_precision(precision):
+        return parity.check(rule, x[:64], w1, b, reference=plain, torch=plain, checks=("values",))
+
+
+report = check(lin, "highest")
+print(f"ok: {report.ok}")
+
+# %% tags=["varies"]
+for precision in ("highest", "default"):
+    report = check(lin, precision)
+    share = max(row.worst[1].budget for row in report.rows)
+    wrong = ", ".join(report.culprits) or "nobody"
+    print(f"{precision:<8} ok: {report.ok}, wrong: {wrong}, largest |error| / bound: {share:.2g}")
+
+# %% [markdown]
+# On a CPU both lines say the same. On a device whose default is TF32 or bfloat16, expect the second to say that rule
+# and reference are wrong, and torch, on its CPU, is not: the maths is right, and the arithmetic is not float32.
+#
+# ### TF32 and bfloat16 on any device
+#
+# We can have such products without such a device: round the factors, then multiply in float32. `reduce_precision`
+# rounds to a number of mantissa bits:
+
+# %%
+for name, bits in (("float32", 23), ("TF32", 10), ("bfloat16", 7)):
+    tenth = float(jax.lax.reduce_precision(jnp.float32(0.1), exponent_bits=8, mantissa_bits=bits))
+    print(f"0.1 in {name:<8} {tenth:.10f}   a rounding is off by at most {2.0 ** -(bits + 1):.1e} of the number")
+
+# %% [markdown]
+# And this is `lin` with rounded factors, in forward and in backward. `lin_fwd` and `lin_bwd` are the library's rule.
+# The bias's gradient is a sum and no product, so its terms are not rounded.
+
+
+# %%
+def lin_of_rounded(mantissa_bits):
+    def rounded(a):
+        return jax.lax.reduce_precision(a, exponent_bits=8, mantissa_bits=mantissa_bits)
+
+    @jax.custom_vjp
+    def rounded_lin(x, w, b):
+        return lin(rounded(x), rounded(w), b)
+
+    def fwd(x, w, b):
+        return lin_fwd(rounded(x), rounded(w), b)
+
+    def bwd(residuals, y_bar):
+        x_bar, w_bar, _ = lin_bwd(residuals, rounded(y_bar))
+        return x_bar, w_bar, y_bar.sum(0)
+
+    rounded_lin.defvjp(fwd, bwd)
+    return rounded_lin
+
+
+# %% [markdown]
+# (It is an emulation. A device may round a factor otherwise, to zero say, and sums in an order of its own.)
+
+# %% tags=["varies"]
+print(check(lin_of_rounded(10), "highest"))
+
+# %% [markdown]
+# "Wrong: rule". Reference and torch compute the same maths and are within the bound. "of bound" says how far outside
+# the rule is: 9e2× would be 900 times what float32 rounding may do. `w_bar` and `x_bar` are not even linear in the
+# cotangent any more, for a sum is rounded otherwise than its parts. And the diagnosis asks the right question: "lower
+# precision used?"
+#
+# float32, TF32 and bfloat16 side by side:
+
+# %%
+reports = {
+    "float32": check(lin, "highest"),
+    "TF32": check(lin_of_rounded(10), "highest"),
+    "bfloat16": check(lin_of_rounded(7), "highest"),
+}
+for name, report in reports.items():
+    print(f"{name:<8} {'PASS' if report.ok else 'FAIL'}, wrong: {', '.join(report.culprits) or 'nobody'}")
+
+# %% tags=["varies"]
+LEAVES = ("y", "x_bar", "w_bar", "b_bar")
+deviations = {
+    name: {row.leaf: row.deviations["rule"] for row in report.rows if row.leaf in LEAVES}
+    for name, report in reports.items()
+}
+print("factors    leaf    largest |error| / bound   largest |error| / largest |value|")
+for name, by_leaf in deviations.items():
+    for leaf in LEAVES:
+        print(f"{name:<10} {leaf:<7} {by_leaf[leaf].budget:23.2f} {by_leaf[leaf].relative:33.0e}")
+
+worst = reports["bfloat16"].rows[0]
+print(f"\nof bfloat16's {worst.leaf} the report says: {worst.diagnosis.get('rule', 'nothing')}")
+
+# %%
+figure, axis = plt.subplots()
+for (name, by_leaf), marker in zip(deviations.items(), "osD", strict=True):
+    axis.plot([by_leaf[leaf].budget for leaf in LEAVES], LEAVES, marker, label=f"factors in {name}")
+axis.axvline(1, color="black", linestyle="--", label="the bound")
+axis.set(xscale="log", xlabel="largest |error| / float32 rounding bound (ratio, no unit)", ylabel="leaf of lin")
+axis.set_ylim(3.5, -0.5)
+axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+plt.tight_layout()
+plt.show()
+
+# %% [markdown]
+# (`b_bar` is the same three times: there is no product in it.)
+#
+# In relative terms the errors look harmless: a tolerance of 1% of a leaf's largest value accepts them all. It would
+# also accept a gradient that is everywhere 0.9% too small. The float32 bound notices a leaf that is off by a few
+# millionths of itself (the column "notices" above), and that is worth keeping.
+#
+# From TF32 to bfloat16 it is 3 bits, a factor of 8, and the errors grow by about that. From float32 to TF32 it is 13
+# bits, so the bound of TF32 is $2^{13} = 8192$ times that of float32. What is below that is "inside that of TF32" for
+# the report. Here bfloat16 is below it too, since a bound leaves room that errors of random sign do not use. So read
+# the diagnosis as "not float32", not as the name of a format.
+#
+# So: **prove at `"highest"`, then choose speed knowingly.**
+#
+# 1. While you ask whether a gradient is right, pin the precision: `with jax.default_matmul_precision("highest"):`
+#    around the check, or `jax.config.update("jax_default_matmul_precision", "highest")` for a whole program.
+#    `parity.check` takes what is set, and its report says what that was, in the line "device".
+#    `parity.check_mnist`, the main job of `pullback parity`, sets "highest" itself.
+# 2. When it passes, the maths is right on that device. What you see at another level is arithmetic, not a wrong rule.
+# 3. Then measure what a lower level brings (the clock above) and costs (the table above), on your shapes, and choose.
+#
+# ## Half precision as the dtype
+#
+# The arrays themselves may have fewer bits: bfloat16 takes half of float32's memory. Then it matters what the *sum* is
+# kept in. From 256 on, the numbers that bfloat16 has are 2 apart. 257 is none of them, 256 + 1 is rounded to 256, and a
+# sum of ones stops there:
+
+# %%
+count = 5000
+total = jnp.bfloat16(0)
+for one in np.ones(count, jnp.bfloat16):
+    total = total + one
+print(f"{count:,} ones, added one by one   {float(total):>5,.0f}")
+
+ones = jnp.ones((count, 1), jnp.bfloat16)
+w_one, b_zero = jnp.ones((1, 1), jnp.bfloat16), jnp.zeros(1, jnp.bfloat16)
+y = lin(ones.T, ones, b_zero)
+_, w_bar, _ = lin_bwd((ones, w_one, b_zero), ones)
+print(f"lin forward, y                {float(y[0, 0]):>5,.0f}   {y.dtype}")
+print(f"lin backward, w_bar           {float(w_bar[0, 0]):>5,.0f}   {w_bar.dtype}")
+print(f"{count:,} rounded to bfloat16     {float(jnp.bfloat16(count)):>5,.0f}")
+
+# %% [markdown]
+# The rules of this library keep sums of half-precision numbers in float32 and round once, at the end, in backward too.
+# (The matmul precision has no part in this: it is for products of float32 arrays only.)
+#
+# ## What you have now
+#
+# - Functions name no device. `.devices()` says where an array lies; `jax.device_put` puts it on the device once, in
+#   place of a copy at each call.
+# - The first call traces, lowers, compiles and runs; later calls run. A new shape, dtype or precision is a new
+#   compilation.
+# - A fair clock waits with `block_until_ready`, leaves out the first call and takes a median. GFLOP/s come from the
+#   shapes: `2 n m h` for a product.
+# - float32 arrays do not mean float32 products. On a CPU they do; on a GPU with TF32, or on a TPU, ask for `"highest"`.
+# - A parity check that fails on an accelerator and passes on a CPU: first pin the precision, then ask again.
+#
+# This page was about one device. Several devices are a matter for the documentation.
