@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from ._check import accumulator, float_dtype, scalar, scalar_bar
 from ._typing import Array, Float
+from .relu import _relu
 
 # Where x > 0, one byte an element: y would not do, for a small x is lost in it (1e-9 - 0.5 is -0.5). And shift, for
 # its cotangent's dtype; its value is not read.
@@ -24,9 +25,7 @@ Residuals: TypeAlias = tuple[Array, ArrayLike]
 def _shifted_relu(x: Float[Array, "*shape"], shift: ArrayLike = 0.5) -> Float[Array, "*shape"]:
     dtype = float_dtype("shifted_relu", x=x)
     acc = accumulator(dtype)
-    # A select, as in relu.py: it keeps a NaN, and forward mode agrees with the rule at 0.
-    on = jnp.where(x <= 0, jnp.zeros((), dtype), x)
-    return (on.astype(acc) - jnp.broadcast_to(scalar("shifted_relu", "shift", shift, acc), x.shape)).astype(dtype)
+    return (_relu(x).astype(acc) - jnp.broadcast_to(scalar("shifted_relu", "shift", shift, acc), x.shape)).astype(dtype)
 
 
 @jax.custom_vjp
