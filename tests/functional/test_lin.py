@@ -140,3 +140,21 @@ def test_dtypes_that_do_not_fit(as_a_user):
         lin(x.astype(jnp.int32), w, b)
     with pytest.raises(TypeError, match=r"lin: x and b must have the same dtype; got x float32.* b bfloat16\[4\]"):
         lin(x, w, b.astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize("fan_out", [63, 64])
+@pytest.mark.parametrize("batch", [(3,), (2, 3)])
+def test_narrow_and_wide_are_the_same_maths(batch, fan_out):
+    """Where a CPU is given the transposed product, and where it is not."""
+    x, w, y_bar = whole(0, (*batch, 5)), whole(1, (5, fan_out)), whole(2, (*batch, fan_out))
+    x_bar, w_bar, b_bar = lin_bwd((x, w, None), y_bar)
+    np.testing.assert_array_equal(w_bar, jnp.einsum("...i,...o->io", x, y_bar), strict=True)
+    np.testing.assert_array_equal(x_bar, jnp.einsum("...o,io->...i", y_bar, w), strict=True)
+    assert b_bar is None
+
+
+def test_backward_lowers_for_every_backend_and_runs_here():
+    residuals, y_bar = arguments((3,)), whole(3, (3, 4))
+    exported = jax.export.export(jax.jit(lin_bwd), platforms=["cpu", "cuda", "tpu"])(residuals, y_bar)
+    for got, want in zip(exported.call(residuals, y_bar), lin_bwd(residuals, y_bar), strict=True):
+        np.testing.assert_array_equal(got, want, strict=True)

@@ -1,0 +1,87 @@
+"""A tile of rows through the net, forward and backward, with the batch axis last.
+
+h_0 is the tile as it lies, x[rows, fan_in]; every activation after it has its units first and its rows last:
+
+    forward     z_k = w_k^T h_{k-1} + b_k        h_k = relu(z_k)        d = z_last - targ^T
+    backward    z_last_bar = scale d             z_{k-1}_bar = w_k z_k_bar where h_{k-1} > 0, else 0
+                w_k_bar^T = z_k_bar h_{k-1}^T    b_k_bar = z_k_bar summed over the rows
+
+So x is read as it lies and no activation is transposed. Why that is fast on a CPU: docs/performance.md.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+import jax.numpy as jnp
+from jax import lax
+
+from ._check import accumulator
+from ._typing import Array, Params
+from .relu import relu_bwd, relu_fwd
+
+Sums: TypeAlias = list[tuple[Array, Array | None]]
+"""Per layer `(w_bar^T, b_bar)`, in the accumulator's dtype."""
+
+
+class Turned(NamedTuple):
+    """A layer's parameters, with the weight in both orders: each product takes the one that suits it."""
+
+    w: Array
+    w_t: Array
+    b: Array | None
+
+
+class Tile(NamedTuple):
+    """What a tile adds to the totals, and its own cotangents."""
+
+    squares: Array
+    """The sum of d^2."""
+    sums: Sums
+    z1_bar: Array
+    """`[h_1, rows]`."""
+    output_bar: Array
+    """`[fan_out, rows]`."""
+
+
+def turn(params: Params) -> list[Turned]:
+    """Each `w^T`, made once: kept apart from the products, else XLA folds it into them and picks slower kernels."""
+    return [Turned(w, lax.optimization_barrier(w.T), b) for w, b in params]
+
+
+def turn_back(sums: Sums, params: Params) -> Params:
+    """Cotangents in the structure and dtypes of params."""
+    return [
+        (
+            lax.optimization_barrier(w_bar_t).T.astype(w.dtype),
+            None if b is None or b_bar is None else b_bar.astype(b.dtype),
+        )
+        for (w_bar_t, b_bar), (w, b) in zip(sums, params, strict=True)
+    ]
+
+
+def tile_pass(layers: Sequence[Turned], x: Array, targ: Array, scale: float) -> Tile:
+    """One tile `x[rows, fan_in]`, `targ[rows, fan_out]`, forward and backward; scale is d's factor in its cotangent."""
+    dtype, acc = targ.dtype, accumulator(targ.dtype)
+    # inputs[k] is what layer k sees: x, then activations with the batch axis last.
+    inputs, z = [x], targ.T
+    for k, (_, w_t, b) in enumerate(layers):
+        z = dot(w_t, inputs[k], 1, 0 if k else 1)
+        z = (z if b is None else z + jnp.broadcast_to(b[:, None].astype(acc), z.shape)).astype(dtype)
+        h, _ = relu_fwd(z)
+        inputs.append(h)
+    d = z.astype(acc) - targ.T.astype(acc)
+    bar = output_bar = (scale * d).astype(dtype)
+    sums: Sums = []
+    for k in reversed(range(len(layers))):
+        w, _, b = layers[k]
+        b_bar = None if b is None else jnp.sum(bar, axis=1, dtype=acc)
+        sums.insert(0, (dot(bar, inputs[k], 1, 1 if k else 0), b_bar))
+        if k:
+            (bar,) = relu_bwd(inputs[k], dot(w, bar, 1, 0).astype(dtype))
+    return Tile(jnp.sum(d * d), sums, bar, output_bar)
+
+
+def dot(a: Array, b: Array, a_axis: int, b_axis: int) -> Array:
+    """The sum over a's axis a_axis and b's axis b_axis, in the accumulator's dtype."""
+    dims = (((a_axis,), (b_axis,)), ((), ()))
+    return lax.dot_general(a, b, dims, preferred_element_type=accumulator(a.dtype))
