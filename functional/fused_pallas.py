@@ -1,0 +1,156 @@
+"""fused_pallas: the fused step as one kernel for a TPU, with the net resident on the chip and x read once.
+
+The maths is functional/_tile.py's, the batch axis last after x. Step t of the grid takes tile t of the rows:
+
+    d = z_last - targ^T        loss = sum over tiles of sum(d^2) / n        w_k_bar, b_k_bar = sums over tiles
+
+Every step adds to the same output blocks, which therefore stay on the chip until the last one. That is sound where the
+grid's steps run one after the other, as they do on a TPU. On a GPU they run at once, and the sums would race.
+"""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ._check import accumulator
+from ._tile import dot, turn, turn_back
+from ._typing import Array, Float, Params
+from .fused import fused_value_and_grad
+from .mlp import mlp_loss
+from .relu import relu_bwd, relu_fwd
+
+LANES = 128
+"""The last axis of a TPU's registers; a block's must be a multiple of it, or the whole array's."""
+
+COMPILED = ("float32", "bfloat16")
+"""The dtypes that Pallas compiles for a TPU."""
+
+
+def fused_value_and_grad_pallas(
+    params: Params,
+    x: Float[Array, "*batch fan_in"],
+    targ: Float[Array, "*targ"],
+    *,
+    tile_rows: int = LANES,
+    interpret: bool = False,
+) -> tuple[Array, Params]:
+    """`(loss, grads)` of `mlp_loss`, `mean((mlp(params, x) - targ)^2)`, in one Pallas kernel for a TPU.
+
+    Shapes and dtypes: as for `mlp_loss`; half precision accumulates in float32. tile_rows (static): rows in a tile, a
+    multiple of 128. The weights, their transposes and gradients and two tiles must fit in the chip's VMEM together.
+    interpret (static): run the kernel as plain jax operations, on any backend; slow, for tests. Products have the
+    precision that `jax_default_matmul_precision` asks for, of which Pallas has no "high". An empty axis leaves nothing
+    to tile, and the result is then `fused_value_and_grad`'s. Not to be differentiated.
+
+    What was checked, and what was not: the values, in interpret mode, against float64 within the derived rounding
+    bound; that the kernel compiles for TPU v4, v5e, v5p and v6e, ahead of time, with libtpu 0.0.42. No accelerator was
+    at hand: it never ran on one, no time was measured and none is claimed.
+
+    Raises NotImplementedError where the backend is not a TPU and interpret is False: on a GPU or CPU use
+    `fused_value_and_grad`, which XLA compiles. ValueError for a shape that does not fit, or another tile_rows;
+    TypeError for a dtype that does not fit, and where interpret is False for any but float32 and bfloat16.
+    """
+    backend = jax.default_backend()
+    if not interpret and backend != "tpu":
+        raise NotImplementedError(
+            f"fused_value_and_grad_pallas: compiled for TPU only; on {backend} use fused_value_and_grad, "
+            "or interpret=True"
+        )
+    if not isinstance(tile_rows, int) or tile_rows < 1 or tile_rows % LANES:
+        raise ValueError(f"tile_rows must be a positive multiple of {LANES}; got {tile_rows!r}")
+    dtype = jax.eval_shape(mlp_loss, params, x, targ).dtype  # what does not fit, mlp_loss says
+    if not interpret and dtype.name not in COMPILED:
+        raise TypeError(f"fused_value_and_grad_pallas: a TPU kernel takes {' or '.join(COMPILED)}; got {dtype.name}")
+    if 0 in (*x.shape, *(size for w, _ in params for size in w.shape)):
+        loss, grads, *_ = fused_value_and_grad(params, x, targ)
+        return loss, grads
+    return _kernel_call(params, x, targ, tile_rows, interpret)
+
+
+def _kernel_call(params: Params, x: Array, targ: Array, tile_rows: int, interpret: bool) -> tuple[Array, Params]:
+    """The kernel and its layout, for whatever platform this is lowered for."""
+    # Here, not above: Pallas takes long to import, and few will call this.
+    from jax.experimental import pallas as pl
+    from jax.experimental.pallas import tpu as pltpu
+
+    n = math.prod(x.shape[:-1])
+    rows = min(tile_rows, n)
+    x, targ_t = x.reshape(n, x.shape[-1]), targ.reshape(n, -1).T
+    acc = accumulator(targ.dtype)
+    layers = turn(params)
+    # The first layer's w is not needed, for there is no x_bar. Biases are columns: a TPU's arrays have two axes.
+    net = (
+        [w_t for _, w_t, _ in layers],
+        [w for w, _, _ in layers[1:]],
+        [None if b is None else b[:, None] for _, _, b in layers],
+    )
+    totals = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, acc), (targ_t[:, :1], list(zip(net[0], net[2], strict=True)))
+    )
+
+    def whole(a: Any) -> Any:
+        return pl.BlockSpec(a.shape, lambda t: (0, 0))
+
+    squares, sums = pl.pallas_call(
+        functools.partial(_kernel, n=n, scale=2 / targ.size),
+        grid=(pl.cdiv(n, rows),),
+        in_specs=[
+            pl.BlockSpec((rows, x.shape[1]), lambda t: (t, 0)),
+            pl.BlockSpec((len(targ_t), rows), lambda t: (0, t)),
+            jax.tree.map(whole, net),
+        ],
+        out_specs=jax.tree.map(whole, totals),
+        out_shape=totals,
+        # "arbitrary": in order, on one core, because the steps share their outputs.
+        compiler_params=pltpu.CompilerParams(dimension_semantics=("arbitrary",)),
+        interpret=interpret,
+        name="fused_value_and_grad",
+    )(x, targ_t, net)
+    sums = [(w_bar_t, None if b_bar is None else b_bar[:, 0]) for w_bar_t, b_bar in sums]
+    return (jnp.sum(squares) / targ.size).astype(targ.dtype), turn_back(sums, params)
+
+
+def _kernel(x_ref: Any, targ_ref: Any, net: Any, squares_ref: Any, sum_refs: Any, *, n: int, scale: float) -> None:
+    """One tile: `x_ref[rows, fan_in]`, `targ_ref[fan_out, rows]`; squares_ref `[fan_out, 1]`, sum_refs per layer."""
+    from jax.experimental import pallas as pl
+
+    tile, totals = pl.program_id(0), (squares_ref, sum_refs)
+
+    @pl.when(tile == 0)
+    def _start() -> None:
+        for ref in jax.tree.leaves(totals):
+            ref[...] = jnp.zeros(ref.shape, ref.dtype)
+
+    weights_t, weights, biases = net
+    x, targ = x_ref[...], targ_ref[...]
+    dtype, acc, left = x.dtype, accumulator(x.dtype), n - tile * len(x)
+    ragged = n % len(x) > 0
+    # relu in the accumulator's dtype, not every TPU can compare in half precision. It makes no other numbers.
+    inputs, z = [_kept(x, left, 0) if ragged else x], jnp.zeros((), acc)
+    for k, (w_t, b) in enumerate(zip(weights_t, biases, strict=True)):
+        if k:
+            h, _ = relu_fwd(z)
+            inputs.append(h.astype(dtype))
+        z = dot(w_t[...], inputs[k], 1, 0 if k else 1)
+        z = z if b is None else z + b[...].astype(acc)
+    d = z.astype(dtype).astype(acc) - targ.astype(acc)
+    d = _kept(d, left, 1) if ragged else d
+    squares_ref[...] += jnp.sum(d * d, axis=1, keepdims=True)
+    bar = (scale * d).astype(dtype)
+    for k in reversed(range(len(inputs))):
+        w_bar_ref, b_bar_ref = sum_refs[k]
+        w_bar_ref[...] += dot(bar, inputs[k], 1, 1 if k else 0)
+        if b_bar_ref is not None:
+            b_bar_ref[...] += jnp.sum(bar.astype(acc), axis=1, keepdims=True)
+        if k:
+            (bar,) = relu_bwd(inputs[k].astype(acc), dot(weights[k - 1][...], bar, 1, 0))
+            bar = bar.astype(dtype)
+
+
+def _kept(a: Array, left: Array, axis: int) -> Array:
+    """a where there are rows left, else 0: in the last tile, what lies beyond row n is anything, NaN too."""
+    return jnp.where(lax.broadcasted_iota(jnp.int32, a.shape, axis) < left, a, jnp.zeros((), a.dtype))
