@@ -7,10 +7,12 @@ from .activation_stats import activation_stats as activation_stats
 from .conv2d import conv2d as conv2d
 from .conv2d import conv2d_bwd as conv2d_bwd
 from .conv2d import conv2d_fwd as conv2d_fwd
+from .epoch import sgd_epoch as sgd_epoch
 from .fused import fused_mlp_loss as fused_mlp_loss
 from .fused import fused_mlp_loss_bwd as fused_mlp_loss_bwd
 from .fused import fused_mlp_loss_fwd as fused_mlp_loss_fwd
 from .fused import fused_value_and_grad as fused_value_and_grad
+from .fused_pallas import fused_value_and_grad_pallas as fused_value_and_grad_pallas
 from .init import fans as fans
 from .init import init_mlp as init_mlp
 from .init import kaiming_normal as kaiming_normal

@@ -1,0 +1,67 @@
+"""epoch: many steps of gradient descent in one compiled call.
+
+    for each step t, with the rows order[t] of the data:        loss_t, grads = value_and_grad(mlp_loss)(params, ...)
+                                                                params = params - lr grads
+
+One `lax.scan`, so that no step waits for Python; the data stay on the device as they are (uint8, say), and a minibatch
+is gathered and widened inside its step. Each step is functional/_tile.py's, and the weights stay in its order from the
+first step to the last.
+
+Source: Robbins & Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22, 1951.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ._check import accumulator, describe, scalar
+from ._tile import Turned, tile_pass, turn, turn_back
+from ._typing import Array, Float, Params
+from .mlp import mlp_loss
+
+
+def sgd_epoch(
+    params: Params, x: Array, targ: Array, order: Any, lr: Any, *, mean: Any = 0.0, std: Any = 1.0
+) -> tuple[Params, Float[Array, " steps"]]:
+    """`(params, losses)` after one step of gradient descent on `mlp_loss` for each row of order.
+
+    Shapes: `x[n, fan_in]`, of params' dtype or uint8; `targ[n]` or `targ[n, fan_out]`, of params' dtype;
+    `order[steps, batch]`, integers: which rows each step sees. losses[t] is step t's loss, before its update. The net's
+    input is `(x - mean) / std`; lr, mean and std are real numbers or arrays of one, so they may be traced.
+
+    To be jitted as `jax.jit(sgd_epoch, donate_argnums=0)`: the new params then take the place of the old. Shuffle on
+    the host: `rng.permutation(n)[: steps * batch].reshape(steps, batch)`; sorting random keys on a CPU costs a fifth of
+    the epoch. An index out of range takes the nearest row, since compiled code cannot raise.
+
+    Raises ValueError for a shape, TypeError for a dtype, that does not fit.
+    """
+    kind = getattr(order, "dtype", None)
+    if kind is None or not jnp.issubdtype(kind, jnp.integer):
+        raise TypeError(f"sgd_epoch: order must be an array of integers; got {describe(order)}")
+    if order.ndim != 2 or order.shape[1] < 1:
+        raise ValueError(f"sgd_epoch: order must be [steps, batch], with a batch of at least 1; got {describe(order)}")
+    if getattr(x, "ndim", 0) != 2 or jnp.shape(x)[:1] != jnp.shape(targ)[:1] or not len(x):
+        raise ValueError(
+            f"sgd_epoch: x must be [n, fan_in] and targ have its n, of at least 1; "
+            f"got x {describe(x)} and targ {describe(targ)}"
+        )
+    # What does not fit beside that, mlp_loss says.
+    seen = jax.ShapeDtypeStruct(x.shape, targ.dtype) if x.dtype == jnp.uint8 else x
+    dtype = jax.eval_shape(mlp_loss, params, seen, targ).dtype
+    acc = accumulator(dtype)
+    lr, mean, std = (scalar("sgd_epoch", k, v, acc) for k, v in (("lr", lr), ("mean", mean), ("std", std)))
+    params, x, targ, order = jax.tree.map(jnp.asarray, (params, x, targ, order))
+    targets = targ.reshape(len(x), params[-1][0].shape[1])
+    scale = 2 / (order.shape[1] * targets.shape[1])
+
+    def step(weights: list[tuple[Array, Array | None]], rows: Array) -> tuple[list[tuple[Array, Array | None]], Array]:
+        part, goal = (a.at[rows].get(mode="clip") for a in (x, targets))
+        part = ((part.astype(acc) - mean) / std).astype(dtype)
+        tile = tile_pass([Turned(w_t.T, w_t, b) for w_t, b in weights], part, goal, scale)
+        new = jax.tree.map(lambda p, g: (p.astype(acc) - lr * g).astype(p.dtype), weights, tile.sums)
+        return new, tile.squares * (scale / 2)
+
+    weights, losses = lax.scan(step, [(w_t, b) for _, w_t, b in turn(params)], order)
+    return turn_back(weights, params), losses.astype(dtype)
