@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 # Exact versions for development and CI; empty it to take the newest that pyproject.toml allows.
 CONSTRAINTS ?= constraints.txt
 # A strict editable install links file by file: a file that comes or goes needs a new one.
-SOURCES := $(sort $(wildcard functional/*.* data/*.* parity/*.* cli/*.*))
+SOURCES := $(sort $(wildcard functional/*.* data/*.* parity/*.* cli/*.* benchmarks/*.*))
 LAYOUT := $(VENV)/layout-$(shell echo "$(SOURCES)" | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help install parity test mutants notebooks notebooks-update export lint format wheel clean
+.PHONY: help install parity test bench bench-compare mutants notebooks notebooks-update export lint format wheel clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -21,6 +21,13 @@ parity: install  ## the main job: our gradients against jax.grad and torch on a 
 
 test: install  ## all tests
 	@$(BIN)/python -m pytest
+
+bench: install  ## how fast: everything in `pullback bench`, kept in benchmarks/results/latest.* (minutes)
+	@mkdir -p benchmarks/results
+	@$(BIN)/pullback bench --json benchmarks/results/latest.json --plot benchmarks/results/latest.png
+
+bench-compare: install  ## the latest `make bench` against the newest version that is kept; fails if ours got slower
+	@$(BIN)/python -m pullback.benchmarks.compare
 
 mutants: install  ## the check on the check: planted wrong rules caught, right runs not called wrong (minutes)
 	@$(BIN)/python benchmarks/mutants.py

@@ -7,6 +7,7 @@ import typer
 
 from pullback.data import DataError, cache_dir, cached_files, load_mnist
 
+from .bench_command import bench
 from .parity_command import SOURCE_HELP, parity
 from .terminal import plain_notes, refuse
 
@@ -36,6 +37,7 @@ def pullback(
 
 
 app.command()(parity)
+app.command()(bench)
 
 
 @app.command()

@@ -58,7 +58,7 @@ def test_importing_the_package_does_not_import_torch():
 
 
 def test_files_stay_readable_in_one_sitting(root):
-    for folder in MAY_IMPORT:
+    for folder in (*MAY_IMPORT, "benchmarks"):
         for path in (root / folder).glob("*.py"):
             assert len(path.read_text().splitlines()) <= 250, f"{path.name} is two ideas by now"
 
@@ -72,7 +72,7 @@ def test_every_source_file_has_its_test(root):
 
 def test_the_wheel_holds_one_name(root, tmp_path):
     options = ["--no-deps", "--no-build-isolation", "--quiet"]
-    tracked = ["functional", "data", "parity", "cli", "pyproject.toml", "README.md", "LICENSE"]
+    tracked = ["functional", "data", "parity", "cli", "benchmarks", "pyproject.toml", "README.md", "LICENSE"]
     (tmp_path / "src").mkdir()
     subprocess.run(["cp", "-r", *(str(root / name) for name in tracked), str(tmp_path / "src")], check=True)
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, "-w", tmp_path, tmp_path / "src"], check=True)
@@ -81,7 +81,7 @@ def test_the_wheel_holds_one_name(root, tmp_path):
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"pullback"}
     assert "pullback/__init__.py" not in names, "a namespace"
-    for folder in MAY_IMPORT:
+    for folder in (*MAY_IMPORT, "benchmarks"):
         assert f"pullback/{folder}/__init__.py" in names and f"pullback/{folder}/py.typed" in names
     assert "pullback/data/sample.npz" in names and "pullback/data/SAMPLE-LICENSE.md" in names
     assert not [name for name in names if Path(name).name.startswith(("test_", "conftest"))]

@@ -1,0 +1,78 @@
+"""Right first: nothing is timed that is not within the derived bound of float64."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from pullback.parity import in_jax, in_torch
+from pullback.parity.check import Check, run_check
+
+from . import peers
+from .inputs import Inputs
+
+
+class NotTheSame(Exception):
+    """An implementation does not compute the gradients: there is nothing to compare."""
+
+
+def hold(inputs: Inputs, jax_nets: dict[str, Any], other_nets: dict[str, Any], x_bar: bool) -> None:
+    """All of them on `inputs.x`. jax_nets are in jax; other_nets map NumPy arrays to NumPy arrays."""
+    twin = peers.grad_of(in_jax.twin_loss, x_bar)
+    args = (inputs.params, inputs.x, inputs.targ)
+    _run(Check("benchmark", args, jax_nets, other_nets, twin, _oracle(x_bar), _leaves))
+
+
+def hold_raw(inputs: Inputs) -> None:
+    """Ours on uint8, against normalizing first."""
+    wide = (inputs.raw.astype(np.float64) - inputs.mean) / inputs.std
+    oracle = _oracle(False)
+    twin = peers.normalizing_first(inputs.mean, inputs.std)
+    nets = {peers.RAW: peers.on_raw(inputs.mean, inputs.std)}
+    args = (inputs.params, inputs.raw, inputs.targ)
+    _run(Check("benchmark", args, nets, {}, twin, lambda params, _raw, targ: oracle(params, wide, targ), _leaves))
+
+
+def _run(check: Check) -> None:
+    wrong = {}
+    for row in run_check(check, np.float32).rows:
+        for who, deviation in row.deviations.items():
+            if deviation.problem:
+                wrong.setdefault(who, f"{row.leaf}: {deviation.problem}")
+    if wrong:
+        said = "; ".join(f"{who}, {problem}" for who, problem in wrong.items())
+        raise NotTheSame(f"not timed, for it is not the same gradient: {said}")
+
+
+def _oracle(x_bar: bool) -> Any:
+    """torch autograd in float64."""
+
+    def run(params, x, targ):
+        result = in_torch.in_double(in_torch.net_autograd)(params, x, targ)
+        return (result.loss, result.grads, result.x_bar) if x_bar else (result.loss, result.grads)
+
+    return run
+
+
+def _leaves(result: tuple) -> dict[str, np.ndarray]:
+    loss, grads, *x_bar = result
+    leaves = {"loss": loss}
+    for layer, (w_bar, b_bar) in enumerate(grads, start=1):
+        leaves |= {f"w{layer}": w_bar, f"b{layer}": b_bar}
+    if x_bar:
+        leaves["x_bar"] = x_bar[0]
+    return {name: np.asarray(leaf) for name, leaf in leaves.items()}
+
+
+def hold_params(who: str, got: Any, want: Any, at_most: float = 1e-4) -> float:
+    """For many steps, where no bound is derived: the largest error, over the leaf's largest value. `want` is float64.
+
+    Raises NotTheSame beyond `at_most`.
+    """
+    worst = 0.0
+    for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        error = float(np.abs(np.asarray(g, np.float64) - w).max() / np.abs(w).max())
+        if not error <= at_most:  # nor is NaN
+            raise NotTheSame(f"not timed, for {who} ends at other weights: off by {error:.1e}, over {at_most:.0e}")
+        worst = max(worst, error)
+    return worst

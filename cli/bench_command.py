@@ -1,0 +1,56 @@
+"""`pullback bench`: how fast ours is, beside jax, torch, optax and NumPy."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .files import cannot_be_written
+from .terminal import refuse
+
+NEEDED = ("torch", "optax", "matplotlib")
+
+
+def bench(
+    workload: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            show_default="all",
+            help="Only this one, may be repeated: lesson, step, epoch, wide, rows, cold, report.",
+        ),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes: to see that everything runs.")] = False,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, show_default="11, quick 3", help="How often each is timed.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too, as JSON.")
+    ] = None,
+    plot_file: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the results there, as PNG.")
+    ] = None,
+) -> None:
+    """Time ours beside jax, torch, optax and NumPy, in a process of its own that has 2 CPUs.
+
+    Exit code: 0 done, 1 somebody's gradients are wrong, 2 usage, or something missing.
+    """
+    for option, file in (("--json", json_file), ("--plot", plot_file)):
+        problem = None if file is None else cannot_be_written(file)
+        if problem:
+            refuse(f"{option}: {problem}")
+    for package in NEEDED:
+        if importlib.util.find_spec(package) is None:
+            refuse(f"bench compares with {package}, which is not installed: pip install 'pullback[bench]'")
+    command = [sys.executable, "-m", "pullback.benchmarks"]
+    for name in workload or []:
+        command += ["--workload", name]
+    if quick:
+        command.append("--quick")
+    for option, value in (("--rounds", rounds), ("--json", json_file), ("--plot", plot_file)):
+        if value is not None:
+            command += [option, str(value)]
+    raise typer.Exit(subprocess.run(command).returncode)
