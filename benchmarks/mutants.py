@@ -18,7 +18,7 @@ from rich.progress import track
 
 from pullback import parity
 from pullback.data import load_mnist
-from pullback.functional import conv2d, init_mlp, leaky_relu, lin, mlp_loss, mse, relu, shifted_relu
+from pullback.functional import conv2d, fused_mlp_loss, init_mlp, leaky_relu, lin, mlp_loss, mse, relu, shifted_relu
 from pullback.parity import in_jax
 from pullback.parity.check import run_check
 from pullback.parity.mnist import PRECISION, batch, draw_params, net_check
@@ -26,6 +26,11 @@ from pullback.parity.mnist import PRECISION, batch, draw_params, net_check
 
 def normal(seed: int, *shape: int) -> np.ndarray:
     return np.asarray(np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def tiled_mlp_loss(params, x, targ):
+    """In two tiles of the rows below."""
+    return fused_mlp_loss(params, x, targ, 4)
 
 
 def mutation_scores() -> list[parity.MutationScore]:
@@ -42,6 +47,7 @@ def mutation_scores() -> list[parity.MutationScore]:
         (conv2d, (normal(10, 2, 5, 5, 3), normal(11, 3, 2, 3, 4), normal(12, 4)), in_jax.twin_conv2d),
         (mse, (normal(4, 6, 1), normal(5, 6)), in_jax.twin_mse),
         (mlp_loss, (params, normal(6, 6, 7), normal(7, 6)), in_jax.twin_loss),
+        (tiled_mlp_loss, (params, normal(6, 6, 7), normal(7, 6)), in_jax.twin_loss),
     ]
     return [
         parity.mutants(rule, *args, reference=reference) for rule, args, reference in track(subjects, "wrong rules")

@@ -1,5 +1,6 @@
 """docs/: its examples run, and the page shows them as they are and says what they say."""
 
+import json
 import re
 import subprocess
 import sys
@@ -68,3 +69,21 @@ def test_names_in_it_are_public(lesson):
         for names in re.findall(r"`(?:functional|parity)/\w+\.py`: ((?:`\w+`(?:, )?)+)", here):
             for name in re.findall(r"`(\w+)`", names):
                 assert name in public, f"{item}: {name}"
+
+
+# docs/performance.md: its figures are those of the run that is kept.
+
+
+def test_the_targets_it_shows_are_those_of_the_kept_run(root):
+    page = (root / "docs" / "performance.md").read_text()
+    kept = json.loads((root / "benchmarks" / "results" / "0.1.0.json").read_text())
+    reached = [target for target in kept["targets"] if target.get("reached") is not None]
+    assert len(reached) >= 12
+    for target in reached:
+        assert f"| {target['what']} {target['limit']} | {target['reached']:.2f} | {target['verdict']} |" in page
+
+
+def test_the_files_it_names_exist(root):
+    page = (root / "docs" / "performance.md").read_text()
+    for path in re.findall(r"`((?:functional|tests|benchmarks)/[\w./]+)`", page) + ["docs/performance.png"]:
+        assert (root / path).exists(), path
