@@ -52,7 +52,7 @@ def compare(old: dict[str, Any], new: dict[str, Any]) -> list[dict[str, Any]]:
             was = before.get(row["name"], {}).get("ratio_to_vg")
             if row["name"] not in OURS or was is None or row.get("ratio_to_vg") is None:
                 continue
-            allowed = max(LEAST, before[row["name"]]["spread"] + row["spread"])
+            allowed = max(LEAST, before[row["name"]].get("spread", 0.0) + row.get("spread", 0.0))
             worse = row["ratio_to_vg"] < was * (1 - allowed)
             line = {"what": f"{title}: {row['name']}", "old": was, "new": row["ratio_to_vg"]}
             lines.append(line | {"allowed": allowed, "worse": worse})
