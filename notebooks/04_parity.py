@@ -208,7 +208,7 @@ def plain_lin(x, w, b):
 pixels = get_data()[0][:64]
 args = (pixels - pixels.mean()) / pixels.std(), normal(4, 784, 10) / 28, normal(5, 10)
 found, used = {}, {}
-for s in (1e-2, 1e-3, 1e-4, 1e-5, 1e-7):
+for s in (2e-2, 2e-3, 1e-4, 1e-5, 1e-7):  # not at a tolerance itself, where rounding decides
     report = parity.check(scaled_lin(s), *args, reference=plain_lin, checks=["values"])
     row = next(row for row in report.rows if row.leaf == "w_bar")
     found[s], used[s] = not report.ok, row.deviations["rule"].budget
