@@ -23,7 +23,6 @@ test: install  ## all tests
 	@$(BIN)/python -m pytest
 
 bench: install  ## how fast: everything in `pullback bench`, kept in benchmarks/results/latest.* (minutes)
-	@mkdir -p benchmarks/results
 	@$(BIN)/pullback bench --json benchmarks/results/latest.json --plot benchmarks/results/latest.png
 
 bench-compare: install  ## the latest `make bench` against the newest version that is kept; fails if ours got slower

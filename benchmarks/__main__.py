@@ -65,7 +65,7 @@ def _run_them(names: list[str], quick: bool, rounds: int, json_file: Path | None
     import torch
 
     from pullback.cli.files import write_whole
-    from pullback.cli.terminal import plain_notes
+    from pullback.cli.terminal import console, plain_notes
     from pullback.data import SampleDataWarning
 
     from . import floor, plot, show
@@ -75,12 +75,12 @@ def _run_them(names: list[str], quick: bool, rounds: int, json_file: Path | None
     from .targets import verdicts
 
     torch.set_num_threads(machine.THREADS)
-    console = show.console()
+    screen = console(132)  # as wide as the widest table
     with plain_notes():
         about = machine.about() | {"data": {"source": mnist().source}}
     warnings.simplefilter("ignore", SampleDataWarning)  # said once
     best = floor.measure(rounds, quick)
-    console.print(show.heading(about, best, rounds), highlight=False)
+    screen.print(show.heading(about, best, rounds), highlight=False)
     plan = Plan(rounds, quick, best["gflops"])
     results = {}
     for name in names:
@@ -88,14 +88,14 @@ def _run_them(names: list[str], quick: bool, rounds: int, json_file: Path | None
         try:
             for title, rows in workload(plan):
                 results[title] = to_dicts(rows)
-                console.print(show.of_rows(title, results[title]), highlight=False)
-                console.print()
+                screen.print(show.of_rows(title, results[title]), highlight=False)
+                screen.print()
         except NotTheSame as error:
             print(f"pullback: {name}: {error}", file=sys.stderr)
             return 1
     # Tiny sizes say nothing of the targets.
     targets = verdicts({} if quick else results, about["machine"]["platform"])
-    console.print(show.of_targets(targets), highlight=False)
+    screen.print(show.of_targets(targets), highlight=False)
     whole = {
         "version": version("pullback"),
         "quick": quick,

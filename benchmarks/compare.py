@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+
+from pullback.cli.terminal import console
 
 RESULTS = Path("benchmarks/results")
 LATEST = RESULTS / "latest.json"
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"pullback: {error}", file=sys.stderr)
         return 2
     lines = compare(old, new)
-    Console(width=None if sys.stdout.isatty() else 116).print(_table(lines, f"{asked.new} against {old_file}"))
+    console().print(_table(lines, f"{asked.new} against {old_file}"))
     if not lines:
         print(f"pullback: {asked.new} and {old_file} have no row in common", file=sys.stderr)
         return 2

@@ -42,15 +42,13 @@ def _at(plan: Plan, inputs: Inputs, batch: int) -> list[Row]:
     steps = len(inputs.x) // batch
     order = np.random.default_rng(0).permutation(len(inputs.x))[: steps * batch].reshape(steps, batch)
     order = order.astype(np.int32)
-    everybody: dict[str, Epoch | None] = {
+    runs: dict[str, Epoch] = {
         OURS: _ours(inputs),
         JIT: _jit_per_step(inputs),
         OPTAX: _optax(inputs),
         TORCH: _torch_loop(inputs),
         LOADER: _torch_loader(inputs),
     }
-    runs = {name: run for name, run in everybody.items() if run is not None}
-    missing = [Row(name, note="not run: not in this version") for name in everybody if name not in runs]
     first = order[:HELD_STEPS]
     want = _in_double(inputs, first)
     notes = {}
@@ -64,11 +62,10 @@ def _at(plan: Plan, inputs: Inputs, batch: int) -> list[Row]:
     ]
     times = in_turn(calls, min(plan.rounds, MOST_ROUNDS))
     floor_ms = 1e3 * operations(LESSON, steps * batch, x_bar=False) / plan.gflops
-    rows = [
+    return [
         Row(name, took, None, None, floor_ms, notes[name], {"ms_per_step": took.median / steps})
         for name, took in zip(runs, times, strict=True)
     ]
-    return rows + missing
 
 
 def _run(run: Epoch, order: np.ndarray, params: Any) -> None:
@@ -86,11 +83,8 @@ def _params(name: str, inputs: Inputs) -> Any:
     return jax.tree.map(lambda a: jax.device_put(a.copy()), inputs.params)
 
 
-def _ours(inputs: Inputs) -> Epoch | None:
-    sgd_epoch = getattr(functional, "sgd_epoch", None)
-    if sgd_epoch is None:
-        return None
-    jitted = jax.jit(sgd_epoch, donate_argnums=0)
+def _ours(inputs: Inputs) -> Epoch:
+    jitted = jax.jit(functional.sgd_epoch, donate_argnums=0)
     raw, targ = jax.device_put((inputs.raw, inputs.targ))
     return lambda params, order: jitted(params, raw, targ, order, RATE, mean=inputs.mean, std=inputs.std)[0]
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from pullback.parity import in_jax, in_torch
 from pullback.parity.check import Check, run_check
+from pullback.parity.result import as_numpy, grad_leaves
 
 from . import peers
 from .inputs import Inputs
@@ -56,12 +57,7 @@ def _oracle(x_bar: bool) -> Any:
 
 def _leaves(result: tuple) -> dict[str, np.ndarray]:
     loss, grads, *x_bar = result
-    leaves = {"loss": loss}
-    for layer, (w_bar, b_bar) in enumerate(grads, start=1):
-        leaves |= {f"w{layer}": w_bar, f"b{layer}": b_bar}
-    if x_bar:
-        leaves["x_bar"] = x_bar[0]
-    return {name: np.asarray(leaf) for name, leaf in leaves.items()}
+    return as_numpy({"loss": loss} | grad_leaves(grads) | dict(zip(["x_bar"], x_bar, strict=False)))
 
 
 def hold_params(who: str, got: Any, want: Any, at_most: float = 1e-4) -> float:

@@ -1,9 +1,7 @@
 """The results as tables in a terminal."""
 
-import sys
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 COLUMNS = {
@@ -15,11 +13,6 @@ COLUMNS = {
     "compile, ms": "compile_ms",
     "memory, MB": "memory_mb",
 }
-
-
-def console() -> Console:
-    """Where tables are printed: whole, where there is no terminal whose width is to be respected."""
-    return Console() if sys.stdout.isatty() else Console(width=132)
 
 
 def heading(about: dict[str, dict[str, Any]], floor: dict[str, float], rounds: int) -> str:

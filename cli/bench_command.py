@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .files import cannot_be_written
-from .terminal import refuse
+from .terminal import refuse, refuse_unwritable
 
 NEEDED = ("torch", "optax", "matplotlib")
 
@@ -38,10 +37,7 @@ def bench(
 
     Exit code: 0 done, 1 somebody's gradients are wrong, 2 usage, or something missing.
     """
-    for option, file in (("--json", json_file), ("--plot", plot_file)):
-        problem = None if file is None else cannot_be_written(file)
-        if problem:
-            refuse(f"{option}: {problem}")
+    refuse_unwritable({"--json": json_file, "--plot": plot_file})
     for package in NEEDED:
         if importlib.util.find_spec(package) is None:
             refuse(f"bench compares with {package}, which is not installed: pip install 'pullback[bench]'")

@@ -11,8 +11,8 @@ import typer
 from pullback.data import DataError
 
 from .by_name import arguments_named, function_named, make_importable
-from .files import cannot_be_written, write_whole
-from .terminal import console, plain_notes, refuse
+from .files import write_whole
+from .terminal import console, plain_notes, refuse, refuse_unwritable
 
 if TYPE_CHECKING:
     from pullback.parity import Report
@@ -96,10 +96,7 @@ def parity(
     # No default above is a value, so what has one was given. (A default's value is that of the function called.)
     given = {name: value for name, value in locals().items() if value is not None}
     _refuse_what_does_not_go_together(["--" + name.removesuffix("_file").replace("_", "-") for name in given])
-    for option, file in (("--json", json_file), ("--html", html_file), ("--capsule", capsule_file)):
-        problem = None if file is None else cannot_be_written(file)
-        if problem:
-            refuse(f"{option}: {problem}")
+    refuse_unwritable({"--json": json_file, "--html": html_file, "--capsule": capsule_file})
     if full or rule is not None:
         from pullback.parity.transform import make_two_devices
 

@@ -4,12 +4,15 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import typer
 from rich.console import Console
 
 from pullback.data import SampleDataWarning
+
+from .files import cannot_be_written
 
 
 def refuse(message: object) -> NoReturn:
@@ -18,10 +21,18 @@ def refuse(message: object) -> NoReturn:
     raise typer.Exit(2)
 
 
-def console() -> Console:
+def refuse_unwritable(files: dict[str, Path | None]) -> None:
+    """Ends the command if the file of an option, `--json` say, cannot be written."""
+    for option, file in files.items():
+        problem = None if file is None else cannot_be_written(file)
+        if problem:
+            refuse(f"{option}: {problem}")
+
+
+def console(width: int = 116) -> Console:
     """Where reports are printed."""
     # Into a file or a pipe there is no width to respect: the whole table.
-    return Console() if sys.stdout.isatty() else Console(width=116)
+    return Console() if sys.stdout.isatty() else Console(width=width)
 
 
 @contextlib.contextmanager

@@ -10,13 +10,15 @@ So x is read as it lies and no activation is transposed. Why that is fast on a C
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from ._check import accumulator
 from ._typing import Array, Params
+from .mlp import mlp_loss
 from .relu import relu_bwd, relu_fwd
 
 Sums: TypeAlias = list[tuple[Array, Array | None]]
@@ -43,6 +45,16 @@ class Tile(NamedTuple):
     """`[fan_out, rows]`."""
 
 
+def checked(params: Params, x: Any, targ: Any, *, raw: bool) -> tuple[Params, Array, Array, jnp.dtype]:
+    """params, x and targ as jax arrays, and the loss's dtype. raw: whether x may be uint8 too.
+
+    Raises what `mlp_loss` raises for what does not fit.
+    """
+    seen = jax.ShapeDtypeStruct(x.shape, targ.dtype) if raw and getattr(x, "dtype", None) == jnp.uint8 else x
+    dtype = jax.eval_shape(mlp_loss, params, seen, targ).dtype
+    return *jax.tree.map(jnp.asarray, (params, x, targ)), dtype
+
+
 def turn(params: Params) -> list[Turned]:
     """Each `w^T`, made once: kept apart from the products, else XLA folds it into them and picks slower kernels."""
     return [Turned(w, lax.optimization_barrier(w.T), b) for w, b in params]
@@ -63,12 +75,13 @@ def tile_pass(layers: Sequence[Turned], x: Array, targ: Array, scale: float) -> 
     """One tile `x[rows, fan_in]`, `targ[rows, fan_out]`, forward and backward; scale is d's factor in its cotangent."""
     dtype, acc = targ.dtype, accumulator(targ.dtype)
     # inputs[k] is what layer k sees: x, then activations with the batch axis last.
-    inputs, z = [x], targ.T
+    inputs, z = [x], jnp.zeros((), dtype)
     for k, (_, w_t, b) in enumerate(layers):
+        if k:
+            h, _ = relu_fwd(z)
+            inputs.append(h)
         z = dot(w_t, inputs[k], 1, 0 if k else 1)
         z = (z if b is None else z + jnp.broadcast_to(b[:, None].astype(acc), z.shape)).astype(dtype)
-        h, _ = relu_fwd(z)
-        inputs.append(h)
     d = z.astype(acc) - targ.T.astype(acc)
     bar = output_bar = (scale * d).astype(dtype)
     sums: Sums = []

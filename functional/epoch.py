@@ -17,9 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._check import accumulator, describe, scalar
-from ._tile import Turned, tile_pass, turn, turn_back
+from ._tile import Turned, checked, tile_pass, turn, turn_back
 from ._typing import Array, Float, Params
-from .mlp import mlp_loss
 
 
 def sgd_epoch(
@@ -47,12 +46,9 @@ def sgd_epoch(
             f"sgd_epoch: x must be [n, fan_in] and targ have its n, of at least 1; "
             f"got x {describe(x)} and targ {describe(targ)}"
         )
-    # What does not fit beside that, mlp_loss says.
-    seen = jax.ShapeDtypeStruct(x.shape, targ.dtype) if x.dtype == jnp.uint8 else x
-    dtype = jax.eval_shape(mlp_loss, params, seen, targ).dtype
+    params, x, targ, dtype = checked(params, x, targ, raw=True)
     acc = accumulator(dtype)
     lr, mean, std = (scalar("sgd_epoch", k, v, acc) for k, v in (("lr", lr), ("mean", mean), ("std", std)))
-    params, x, targ, order = jax.tree.map(jnp.asarray, (params, x, targ, order))
     targets = targ.reshape(len(x), params[-1][0].shape[1])
     scale = 2 / (order.shape[1] * targets.shape[1])
 
@@ -63,5 +59,5 @@ def sgd_epoch(
         new = jax.tree.map(lambda p, g: (p.astype(acc) - lr * g).astype(p.dtype), weights, tile.sums)
         return new, tile.squares * (scale / 2)
 
-    weights, losses = lax.scan(step, [(w_t, b) for _, w_t, b in turn(params)], order)
+    weights, losses = lax.scan(step, [(w_t, b) for _, w_t, b in turn(params)], jnp.asarray(order))
     return turn_back(weights, params), losses.astype(dtype)

@@ -21,9 +21,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._check import accumulator, describe, scalar
-from ._tile import Sums, Tile, Turned, dot, tile_pass, turn, turn_back
+from ._tile import Sums, Tile, Turned, checked, dot, tile_pass, turn, turn_back
 from ._typing import Array, Float, Params
-from .mlp import mlp_loss
 
 TILE_BYTES = 2**23
 """What the rows and activations of a tile take by default: about the best on a 2-core CPU (docs/performance.md)."""
@@ -65,13 +64,9 @@ def fused_value_and_grad(
         )
     if (mean is None) != (std is None):
         raise ValueError(f"fused_value_and_grad: give both mean and std, or neither; got mean={mean}, std={std}")
-    raw = getattr(x, "dtype", None) == jnp.uint8
-    if raw and x_bar:
+    if x_bar and getattr(x, "dtype", None) == jnp.uint8:
         raise ValueError(f"fused_value_and_grad: x_bar needs a floating-point x; got x {describe(x)}")
-    # What does not fit, mlp_loss says.
-    seen = jax.ShapeDtypeStruct(x.shape, targ.dtype) if raw else x
-    dtype = jax.eval_shape(mlp_loss, params, seen, targ).dtype
-    params, x, targ = jax.tree.map(jnp.asarray, (params, x, targ))
+    params, x, targ, dtype = checked(params, x, targ, raw=True)
     layers = turn(params)
     if mean is not None:
         acc = accumulator(dtype)
@@ -105,8 +100,7 @@ def fused_mlp_loss_fwd(
     params: Params, x: Float[Array, "*batch fan_in"], targ: Float[Array, "*targ"], tile_rows: int | None = None
 ) -> tuple[Float[Array, ""], Residuals]:
     """`fused_mlp_loss`, and what backward needs."""
-    dtype = jax.eval_shape(mlp_loss, params, x, targ).dtype
-    params, x, targ = jax.tree.map(jnp.asarray, (params, x, targ))
+    params, x, targ, dtype = checked(params, x, targ, raw=False)
     layers = turn(params)
     squares, sums, z1_bar, output_bar = _walk(layers, x, targ, 2 / max(targ.size, 1), tile_rows, keep=True)
     targ_bar = -output_bar.T.reshape(targ.shape)

@@ -19,12 +19,14 @@ class Result(NamedTuple):
 
 def result_leaves(result: Result) -> Leaves:
     """A Result as named arrays: output, loss, the gradients as w1, b1, w2, ..., and x_bar."""
-    leaves = {"output": result.output, "loss": result.loss}
-    for layer, (w_bar, b_bar) in enumerate(result.grads, start=1):
-        leaves[f"w{layer}"] = w_bar
-        leaves[f"b{layer}"] = b_bar
-    leaves["x_bar"] = result.x_bar
-    return as_numpy(leaves)
+    named = {"output": result.output, "loss": result.loss} | grad_leaves(result.grads)
+    return as_numpy(named | {"x_bar": result.x_bar})
+
+
+def grad_leaves(grads: Any) -> Leaves:
+    """Gradients structured like params, as w1, b1, w2, ..."""
+    layers = enumerate(grads, start=1)
+    return {f"{name}{k}": bar for k, layer in layers for name, bar in zip("wb", layer, strict=True)}
 
 
 def as_numpy(leaves: Leaves) -> Leaves:

@@ -76,18 +76,7 @@ def test_an_epoch_ends_where_float64_does(quick):
         assert "from float64" in rows[name]["note"] and rows[name]["ms_per_step"] > 0
 
 
-def sgd_epoch(params, images, targ, order, lr, *, mean, std):
-    """A plain one, with what ours promises: the weights are used up."""
-
-    def step(params, rows):
-        loss, grads = functional.fused_value_and_grad(params, images[rows], targ[rows], mean=mean, std=std)[:2]
-        return jax.tree.map(lambda p, g: p - lr * g, params, grads), loss
-
-    return jax.lax.scan(step, params, order)
-
-
 def test_our_epoch_is_held_and_timed(monkeypatch):
-    monkeypatch.setattr(functional, "sgd_epoch", sgd_epoch, raising=False)
     some, plan = inputs.mnist_rows(128, (784, 5, 1)), row.Plan(1, True, 100.0)
     rows = {each["name"]: each for each in row.to_dicts(epoch._at(plan, some, 64))}
     assert rows[epoch.OURS]["ratio_to_vg"] > 0 and rows[row.JIT]["ratio_to_vg"] == 1

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from pullback import parity
 from pullback.functional import forward_and_backward, fused_mlp_loss, fused_value_and_grad, init_mlp, mlp_loss
 from pullback.parity import in_jax, in_torch
 from pullback.parity.check import Check, run_check
+from pullback.parity.result import as_numpy, grad_leaves
 
 LESSON, WIDE = (784, 50, 1), (20, 40, 30, 10)
 
@@ -81,38 +81,22 @@ def test_within_the_derived_bound(dtype, sizes, tile_rows):
             return loss, grads, x_bar
 
         fused = functools.partial(fused_value_and_grad, x_bar=True, tile_rows=tile_rows)
-        leaves = functools.partial(held_leaves, args)
         check = Check(
             "fused",
             args,
             {"fused": fused, "through jax.grad": through_grad},
             {},
-            plain_result,
-            in_torch.in_double(in_torch_result),
-            leaves,
+            lambda *args: in_jax.net_twin(*args)[1:],
+            lambda *args: in_torch.in_double(in_torch.net_autograd)(*args)[1:],
+            held_leaves,
         )
         outcome = run_check(check, dtype)
     assert outcome.rows and all(row.ok for row in outcome.rows), [row.deviations for row in outcome.rows if not row.ok]
 
 
-def held_leaves(args, result):
-    loss, grads, x_bar = result
-    named = {f"{'wb'[i]}{k + 1}": leaf for k, layer in enumerate(grads) for i, leaf in enumerate(layer)}
-    return {name: np.asarray(leaf) for name, leaf in ({"loss": loss, "x_bar": x_bar} | named).items()}
-
-
-def plain_result(params, x, targ):
-    loss, (grads, x_bar) = jax.value_and_grad(in_jax.twin_loss, (0, 1))(params, x, targ)
-    return loss, grads, x_bar
-
-
-def in_torch_result(params, x: Any, targ):
-    leaves: list[Any] = [torch.tensor(a, requires_grad=True) for wb in params for a in wb]
-    x = torch.tensor(x, requires_grad=True)
-    loss = in_torch.mlp_loss([(leaves[i], leaves[i + 1]) for i in range(0, len(leaves), 2)], x, torch.tensor(targ))
-    loss.backward()
-    grads = [a.grad.numpy() for a in leaves]
-    return loss.detach().numpy(), [(grads[i], grads[i + 1]) for i in range(0, len(grads), 2)], x.grad.numpy()
+def held_leaves(result):
+    loss, grads, *x_bar = result
+    return as_numpy({"loss": loss} | grad_leaves(grads) | dict(zip(["x_bar"], x_bar, strict=False)))
 
 
 @pytest.mark.parametrize("tile_rows", [None, 2])
@@ -143,8 +127,8 @@ def test_uint8_is_folded_within_the_bound_of_normalizing_first():
         return in_jax.twin_loss([(w / std, b - shift), last], x, targ)
 
     def normalized_first(params, x, targ):
-        wide = [tuple(a.astype(np.float64) for a in layer) for layer in params]
-        return in_torch_result(wide, (x.astype(np.float64) - mean) / std, targ.astype(np.float64))[:2]
+        wide = (x.astype(np.float64) - mean) / std
+        return in_torch.in_double(in_torch.net_autograd)(params, wide, targ)[1:3]
 
     check = Check(
         "folded",
@@ -153,7 +137,7 @@ def test_uint8_is_folded_within_the_bound_of_normalizing_first():
         {},
         jax.value_and_grad(folded),
         normalized_first,
-        lambda result: {k: v for k, v in held_leaves(None, (*result, np.zeros(()))).items() if k != "x_bar"},
+        held_leaves,
     )
     outcome = run_check(check, np.float32)
     assert all(row.ok for row in outcome.rows), [row.deviations for row in outcome.rows if not row.ok]

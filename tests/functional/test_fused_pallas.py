@@ -14,6 +14,7 @@ from pullback.parity import in_torch
 from pullback.parity.check import Check, run_check
 from pullback.parity.in_jax import net_twin
 from pullback.parity.mnist import draw_params
+from pullback.parity.result import as_numpy, grad_leaves
 
 in_interpreter = functools.partial(fused_value_and_grad_pallas, interpret=True)
 
@@ -36,8 +37,8 @@ def within_the_bound(args, dtype, biases=True):
 
     def leaves(result):
         loss, grads = result
-        bars = {f"{name}{k}": bar for k, layer in enumerate(grads, 1) for name, bar in zip("wb", layer, strict=True)}
-        return {"loss": np.asarray(loss)} | {k: np.asarray(bar) for k, bar in bars.items() if biases or k[0] == "w"}
+        bars = {k: bar for k, bar in grad_leaves(grads).items() if biases or k[0] == "w"}
+        return as_numpy({"loss": loss} | bars)
 
     def loss_and_grads(net):
         return lambda *args: net(*args)[1:3]
