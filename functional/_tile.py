@@ -9,7 +9,7 @@ h_0 is the tile as it lies, x[rows, fan_in]; every activation after it has its u
 So x is read as it lies and no activation is transposed. Why that is fast on a CPU: docs/performance.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -22,7 +22,7 @@ from .mlp import mlp_loss
 from .relu import relu_bwd, relu_fwd
 
 Sums: TypeAlias = list[tuple[Array, Array | None]]
-"""Per layer `(w_bar^T, b_bar)`, in the accumulator's dtype."""
+"""Per layer `(w_bar^T, b_bar)`, b_bar a column, in the accumulator's dtype."""
 
 
 class Turned(NamedTuple):
@@ -31,6 +31,7 @@ class Turned(NamedTuple):
     w: Array
     w_t: Array
     b: Array | None
+    """`[units, 1]`, a column, as activations have their units first."""
 
 
 class Tile(NamedTuple):
@@ -57,7 +58,7 @@ def checked(params: Params, x: Any, targ: Any, *, raw: bool) -> tuple[Params, Ar
 
 def turn(params: Params) -> list[Turned]:
     """Each `w^T`, made once: kept apart from the products, else XLA folds it into them and picks slower kernels."""
-    return [Turned(w, lax.optimization_barrier(w.T), b) for w, b in params]
+    return [Turned(w, lax.optimization_barrier(w.T), None if b is None else b[:, None]) for w, b in params]
 
 
 def turn_back(sums: Sums, params: Params) -> Params:
@@ -65,32 +66,43 @@ def turn_back(sums: Sums, params: Params) -> Params:
     return [
         (
             lax.optimization_barrier(w_bar_t).T.astype(w.dtype),
-            None if b is None or b_bar is None else b_bar.astype(b.dtype),
+            None if b is None or b_bar is None else b_bar[:, 0].astype(b.dtype),
         )
         for (w_bar_t, b_bar), (w, b) in zip(sums, params, strict=True)
     ]
 
 
-def tile_pass(layers: Sequence[Turned], x: Array, targ: Array, scale: float) -> Tile:
-    """One tile `x[rows, fan_in]`, `targ[rows, fan_out]`, forward and backward; scale is d's factor in its cotangent."""
-    dtype, acc = targ.dtype, accumulator(targ.dtype)
+def tile_pass(
+    layers: Sequence[Turned],
+    x: Array,
+    targ_t: Array,
+    scale: float,
+    kept: Callable[[Array], Array] = lambda d: d,
+) -> Tile:
+    """One tile `x[rows, fan_in]`, `targ_t[fan_out, rows]`, forward and backward.
+
+    scale is d's factor in its cotangent. kept: what makes 0 of those columns of d that are no rows of the batch.
+    """
+    dtype, acc = targ_t.dtype, accumulator(targ_t.dtype)
+    # relu in the accumulator's dtype: not every TPU can compare in half precision, and it makes no other numbers.
     # inputs[k] is what layer k sees: x, then activations with the batch axis last.
-    inputs, z = [x], jnp.zeros((), dtype)
+    inputs, z = [x], jnp.zeros((), acc)
     for k, (_, w_t, b) in enumerate(layers):
         if k:
             h, _ = relu_fwd(z)
-            inputs.append(h)
+            inputs.append(h.astype(dtype))
         z = dot(w_t, inputs[k], 1, 0 if k else 1)
-        z = (z if b is None else z + jnp.broadcast_to(b[:, None].astype(acc), z.shape)).astype(dtype)
-    d = z.astype(acc) - targ.T.astype(acc)
+        z = z if b is None else z + b.astype(acc)
+    d = kept(z.astype(dtype).astype(acc) - targ_t.astype(acc))
     bar = output_bar = (scale * d).astype(dtype)
     sums: Sums = []
     for k in reversed(range(len(layers))):
         w, _, b = layers[k]
-        b_bar = None if b is None else jnp.sum(bar, axis=1, dtype=acc)
+        b_bar = None if b is None else jnp.sum(bar.astype(acc), axis=1, keepdims=True)
         sums.insert(0, (dot(bar, inputs[k], 1, 1 if k else 0), b_bar))
         if k:
-            (bar,) = relu_bwd(inputs[k], dot(w, bar, 1, 0).astype(dtype))
+            (bar,) = relu_bwd(inputs[k].astype(acc), dot(w, bar, 1, 0))
+            bar = bar.astype(dtype)
     return Tile(jnp.sum(d * d), sums, bar, output_bar)
 
 

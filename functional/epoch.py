@@ -55,7 +55,7 @@ def sgd_epoch(
     def step(weights: list[tuple[Array, Array | None]], rows: Array) -> tuple[list[tuple[Array, Array | None]], Array]:
         part, goal = (a.at[rows].get(mode="clip") for a in (x, targets))
         part = ((part.astype(acc) - mean) / std).astype(dtype)
-        tile = tile_pass([Turned(w_t.T, w_t, b) for w_t, b in weights], part, goal, scale)
+        tile = tile_pass([Turned(w_t.T, w_t, b) for w_t, b in weights], part, goal.T, scale)
         new = jax.tree.map(lambda p, g: (p.astype(acc) - lr * g).astype(p.dtype), weights, tile.sums)
         return new, tile.squares * (scale / 2)
 

@@ -132,7 +132,7 @@ def _walk(layers: list[Turned], x: Array, targ: Array, scale: float, tile_rows: 
 
     def of(start: Any, count: int) -> Tile:
         part, goal = (lax.dynamic_slice_in_dim(a, start, count) for a in (rows_of_x, targets))
-        tile = tile_pass(layers, part.astype(dtype), goal, scale)
+        tile = tile_pass(layers, part.astype(dtype), goal.T, scale)
         return tile if keep else tile._replace(z1_bar=tile.z1_bar[:, :0], output_bar=tile.output_bar[:, :0])
 
     last = of((tiles - 1) * rows, n - (tiles - 1) * rows)
@@ -159,7 +159,7 @@ def _folded(layer: Turned, mean: Array, std: Array) -> Turned:
     """The layer that gives for x what `layer` gives for `(x - mean) / std`."""
     w, w_t, b = layer
     wide = w_t.astype(mean.dtype)
-    shift = (mean / std) * jnp.sum(wide, axis=1)
+    shift = (mean / std) * jnp.sum(wide, axis=1, keepdims=True)
     return Turned(w, (wide / std).astype(w.dtype), (0 if b is None else b.astype(mean.dtype)) - shift)
 
 
@@ -167,4 +167,4 @@ def _unfolded(sums: tuple[Array, Array | None], mean: Array, std: Array) -> tupl
     """The cotangents for the layer itself, from those for the folded one."""
     w_bar_t, b_bar = sums
     assert b_bar is not None, "a folded layer has a b"
-    return (w_bar_t - jnp.broadcast_to((mean * b_bar)[:, None], w_bar_t.shape)) / std, b_bar
+    return (w_bar_t - mean * b_bar) / std, b_bar

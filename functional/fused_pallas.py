@@ -17,11 +17,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._check import accumulator
-from ._tile import dot, turn, turn_back
+from ._tile import tile_pass, turn, turn_back
 from ._typing import Array, Float, Params
 from .fused import fused_value_and_grad
 from .mlp import mlp_loss
-from .relu import relu_bwd, relu_fwd
 
 LANES = 128
 """The last axis of a TPU's registers; a block's must be a multiple of it, or the whole array's."""
@@ -81,16 +80,10 @@ def _kernel_call(params: Params, x: Array, targ: Array, tile_rows: int, interpre
     rows = min(tile_rows, n)
     x, targ_t = x.reshape(n, x.shape[-1]), targ.reshape(n, -1).T
     acc = accumulator(targ.dtype)
-    layers = turn(params)
-    # The first layer's w is not needed, for there is no x_bar. Biases are columns: a TPU's arrays have two axes.
-    net = (
-        [w_t for _, w_t, _ in layers],
-        [w for w, _, _ in layers[1:]],
-        [None if b is None else b[:, None] for _, _, b in layers],
-    )
-    totals = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, acc), (targ_t[:, :1], list(zip(net[0], net[2], strict=True)))
-    )
+    # The first layer's w is not needed, for there is no x_bar.
+    net = [layer._replace(w=None) if k == 0 else layer for k, layer in enumerate(turn(params))]
+    sums = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, acc), [(w_t, b) for _, w_t, b in net])
+    totals = (jax.ShapeDtypeStruct((1, 1), acc), sums)
 
     def whole(a: Any) -> Any:
         return pl.BlockSpec(a.shape, lambda t: (0, 0))
@@ -110,12 +103,11 @@ def _kernel_call(params: Params, x: Array, targ: Array, tile_rows: int, interpre
         interpret=interpret,
         name="fused_value_and_grad",
     )(x, targ_t, net)
-    sums = [(w_bar_t, None if b_bar is None else b_bar[:, 0]) for w_bar_t, b_bar in sums]
-    return (jnp.sum(squares) / targ.size).astype(targ.dtype), turn_back(sums, params)
+    return (squares[0, 0] / targ.size).astype(targ.dtype), turn_back(sums, params)
 
 
 def _kernel(x_ref: Any, targ_ref: Any, net: Any, squares_ref: Any, sum_refs: Any, *, n: int, scale: float) -> None:
-    """One tile: `x_ref[rows, fan_in]`, `targ_ref[fan_out, rows]`; squares_ref `[fan_out, 1]`, sum_refs per layer."""
+    """One tile: `x_ref[rows, fan_in]`, `targ_ref[fan_out, rows]`; squares_ref `[1, 1]`, sum_refs per layer."""
     from jax.experimental import pallas as pl
 
     tile, totals = pl.program_id(0), (squares_ref, sum_refs)
@@ -125,30 +117,19 @@ def _kernel(x_ref: Any, targ_ref: Any, net: Any, squares_ref: Any, sum_refs: Any
         for ref in jax.tree.leaves(totals):
             ref[...] = jnp.zeros(ref.shape, ref.dtype)
 
-    weights_t, weights, biases = net
-    x, targ = x_ref[...], targ_ref[...]
-    dtype, acc, left = x.dtype, accumulator(x.dtype), n - tile * len(x)
+    layers = jax.tree.map(lambda ref: ref[...], net)
+    x, left = x_ref[...], n - tile * x_ref.shape[0]
     ragged = n % len(x) > 0
-    # relu in the accumulator's dtype, not every TPU can compare in half precision. It makes no other numbers.
-    inputs, z = [_kept(x, left, 0) if ragged else x], jnp.zeros((), acc)
-    for k, (w_t, b) in enumerate(zip(weights_t, biases, strict=True)):
-        if k:
-            h, _ = relu_fwd(z)
-            inputs.append(h.astype(dtype))
-        z = dot(w_t[...], inputs[k], 1, 0 if k else 1)
-        z = z if b is None else z + b[...].astype(acc)
-    d = z.astype(dtype).astype(acc) - targ.astype(acc)
-    d = _kept(d, left, 1) if ragged else d
-    squares_ref[...] += jnp.sum(d * d, axis=1, keepdims=True)
-    bar = (scale * d).astype(dtype)
-    for k in reversed(range(len(inputs))):
-        w_bar_ref, b_bar_ref = sum_refs[k]
-        w_bar_ref[...] += dot(bar, inputs[k], 1, 1 if k else 0)
-        if b_bar_ref is not None:
-            b_bar_ref[...] += jnp.sum(bar.astype(acc), axis=1, keepdims=True)
-        if k:
-            (bar,) = relu_bwd(inputs[k].astype(acc), dot(weights[k - 1][...], bar, 1, 0))
-            bar = bar.astype(dtype)
+    done = tile_pass(
+        layers,
+        _kept(x, left, 0) if ragged else x,
+        targ_ref[...],
+        scale,
+        lambda d: _kept(d, left, 1) if ragged else d,
+    )
+    more = (jnp.full((1, 1), done.squares), done.sums)
+    for ref, value in zip(jax.tree.leaves(totals), jax.tree.leaves(more), strict=True):
+        ref[...] += value
 
 
 def _kept(a: Array, left: Array, axis: int) -> Array:

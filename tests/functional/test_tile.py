@@ -18,7 +18,7 @@ def test_a_tile_is_forward_and_backward_of_its_rows(sizes):
     x, targ = whole(20, 8, 6), whole(21, 8, sizes[-1])
     output, residuals = mlp_fwd(params, x)
     grads, x_bar = mlp_bwd(residuals, 2 * (output - targ))
-    tile = tile_pass(turn(params), x, targ, 2.0)
+    tile = tile_pass(turn(params), x, targ.T, 2.0)
     np.testing.assert_array_equal(tile.squares, jnp.sum((output - targ) ** 2))
     np.testing.assert_array_equal(tile.output_bar.T, 2 * (output - targ))
     np.testing.assert_array_equal(dot(tile.z1_bar, params[0][0], 0, 1), x_bar)
