@@ -9,14 +9,14 @@ h_0 is the tile as it lies, x[rows, fan_in]; every activation after it has its u
 So x is read as it lies and no activation is transposed. Why that is fast on a CPU: docs/performance.md.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._check import accumulator
+from ._check import accumulator, describe
 from ._typing import Array, Params
 from .mlp import mlp_loss
 from .relu import relu_bwd, relu_fwd
@@ -56,6 +56,15 @@ def checked(params: Params, x: Any, targ: Any, *, raw: bool) -> tuple[Params, Ar
     return *jax.tree.map(jnp.asarray, (params, x, targ)), dtype
 
 
+def checked_mask(op: str, mask: Any, shape: tuple[int, ...], whose: str) -> Array:
+    """mask as a jax array. Raises TypeError or ValueError unless it is one of bools of that shape."""
+    if getattr(mask, "dtype", None) != jnp.bool_:
+        raise TypeError(f"{op}: mask must be an array of bools; got {describe(mask)}")
+    if mask.shape != shape:
+        raise ValueError(f"{op}: mask must have the shape of {whose}, {shape}; got {describe(mask)}")
+    return jnp.asarray(mask)
+
+
 def turn(params: Params) -> list[Turned]:
     """Each `w^T`, made once: kept apart from the products, else XLA folds it into them and picks slower kernels."""
     return [Turned(w, lax.optimization_barrier(w.T), None if b is None else b[:, None]) for w, b in params]
@@ -70,6 +79,23 @@ def turn_back(sums: Sums, params: Params) -> Params:
         )
         for (w_bar_t, b_bar), (w, b) in zip(sums, params, strict=True)
     ]
+
+
+def of_rows(mask: Array | None) -> Callable[[Array], Array]:
+    """What makes 0 of d's columns where a row's mask is False."""
+    return lambda d: d if mask is None else jnp.where(mask[None, :], d, jnp.zeros((), d.dtype))
+
+
+def whole_batch(
+    squares: Array, sums: Sums, size: int, mask: Array | None, axis_name: Hashable | None, acc: jnp.dtype
+) -> tuple[Array, Sums, Array]:
+    """squares and sums of the whole batch, and the number of elements of targ (here: size) whose mask is True.
+
+    With axis_name, one all-reduce adds up what the devices along that axis have: all of it goes in together.
+    """
+    rows = jnp.ones((), acc) if mask is None else jnp.sum(mask, dtype=acc)
+    count = rows * (size if mask is None else size // max(mask.size, 1))
+    return (squares, sums, count) if axis_name is None else lax.psum((squares, sums, count), axis_name)
 
 
 def tile_pass(

@@ -10,6 +10,7 @@ first step to the last.
 Source: Robbins & Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22, 1951.
 """
 
+from collections.abc import Hashable
 from typing import Any
 
 import jax
@@ -17,18 +18,31 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._check import accumulator, describe, scalar
-from ._tile import Turned, checked, tile_pass, turn, turn_back
+from ._tile import Sums, Turned, checked, checked_mask, of_rows, tile_pass, turn, turn_back, whole_batch
 from ._typing import Array, Float, Params
 
 
 def sgd_epoch(
-    params: Params, x: Array, targ: Array, order: Any, lr: Any, *, mean: Any = 0.0, std: Any = 1.0
+    params: Params,
+    x: Array,
+    targ: Array,
+    order: Any,
+    lr: Any,
+    *,
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    mask: Any = None,
+    axis_name: Hashable | None = None,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """`(params, losses)` after one step of gradient descent on `mlp_loss` for each row of order.
 
     Shapes: `x[n, fan_in]`, of params' dtype or uint8; `targ[n]` or `targ[n, fan_out]`, of params' dtype;
     `order[steps, batch]`, integers: which rows each step sees. losses[t] is step t's loss, before its update. The net's
     input is `(x - mean) / std`; lr, mean and std are real numbers or arrays of one, so they may be traced.
+
+    mask: bools of order's shape; where False, a step has no row in that place, and its mean is that of the others (so
+    that the last step may be smaller). axis_name: that of a mapped axis (`jax.shard_map`) along which the data and
+    order's second axis are divided; each step is then one of the whole batch, by one all-reduce.
 
     To be jitted as `jax.jit(sgd_epoch, donate_argnums=0)`: the new params then take the place of the old. Shuffle on
     the host: `rng.permutation(n)[: steps * batch].reshape(steps, batch)`; sorting random keys on a CPU costs a fifth of
@@ -46,18 +60,27 @@ def sgd_epoch(
             f"sgd_epoch: x must be [n, fan_in] and targ have its n, of at least 1; "
             f"got x {describe(x)} and targ {describe(targ)}"
         )
+    if mask is not None:
+        mask = checked_mask("sgd_epoch", mask, order.shape, "order")
     params, x, targ, dtype = checked(params, x, targ, raw=True)
     acc = accumulator(dtype)
     lr, mean, std = (scalar("sgd_epoch", k, v, acc) for k, v in (("lr", lr), ("mean", mean), ("std", std)))
     targets = targ.reshape(len(x), params[-1][0].shape[1])
-    scale = 2 / (order.shape[1] * targets.shape[1])
+    size = order.shape[1] * targets.shape[1]
+    # Of a masked or divided batch the number of rows is known only in its step: it then divides what was added up.
+    later = mask is not None or axis_name is not None
+    scale = 2.0 if later else 2 / size
 
-    def step(weights: list[tuple[Array, Array | None]], rows: Array) -> tuple[list[tuple[Array, Array | None]], Array]:
+    def step(weights: Sums, at: tuple[Array, Array | None]) -> tuple[Sums, Array]:
+        rows, here = at
         part, goal = (a.at[rows].get(mode="clip") for a in (x, targets))
         part = ((part.astype(acc) - mean) / std).astype(dtype)
-        tile = tile_pass([Turned(w_t.T, w_t, b) for w_t, b in weights], part, goal.T, scale)
-        new = jax.tree.map(lambda p, g: (p.astype(acc) - lr * g).astype(p.dtype), weights, tile.sums)
-        return new, tile.squares * (scale / 2)
+        tile = tile_pass([Turned(w_t.T, w_t, b) for w_t, b in weights], part, goal.T, scale, of_rows(here))
+        loss, sums = tile.squares * (scale / 2), tile.sums
+        if later:
+            squares, sums, count = whole_batch(tile.squares, sums, size, here, axis_name, acc)
+            loss, sums = squares / count, jax.tree.map(lambda bar: bar / jnp.maximum(count, 1), sums)
+        return jax.tree.map(lambda p, g: (p.astype(acc) - lr * g).astype(p.dtype), weights, sums), loss
 
-    weights, losses = lax.scan(step, [(w_t, b) for _, w_t, b in turn(params)], jnp.asarray(order))
+    weights, losses = lax.scan(step, [(w_t, b) for _, w_t, b in turn(params)], (jnp.asarray(order), mask))
     return turn_back(weights, params), losses.astype(dtype)

@@ -14,6 +14,7 @@ Where each saving comes from, with the figures: docs/performance.md.
 
 import functools
 import math
+from collections.abc import Hashable
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._check import accumulator, describe, scalar
-from ._tile import Sums, Tile, Turned, checked, dot, tile_pass, turn, turn_back
+from ._tile import Sums, Tile, Turned, checked, checked_mask, dot, of_rows, tile_pass, turn, turn_back, whole_batch
 from ._typing import Array, Float, Params
 
 TILE_BYTES = 2**23
@@ -41,6 +42,8 @@ def fused_value_and_grad(
     reduction: Literal["mean", "sum"] = "mean",
     x_bar: bool = False,
     tile_rows: int | None = None,
+    mask: Array | None = None,
+    axis_name: Hashable | None = None,
 ) -> tuple[Array, Params] | tuple[Array, Params, Array]:
     """`(loss, grads)` of the dense net with squared error: `forward_and_backward`, made fast.
 
@@ -53,9 +56,14 @@ def fused_value_and_grad(
     as it was given; z_1_bar of all rows is then kept as well. tile_rows: rows in a tile, by default as many as fit in
     TILE_BYTES. Temporary memory is that of one tile and of the gradients, whatever the number of rows.
 
-    To be jitted (reduction, x_bar and tile_rows are static), and not to be differentiated: for `jax.grad` there is
-    `fused_mlp_loss`. Raises ValueError for a shape that does not fit, another reduction, only one of mean and std, a
-    tile_rows that is not positive, and x_bar of uint8, which has no gradient; TypeError for a dtype that does not fit.
+    mask: bools of x's leading axes; where False, the row is padding (any finite numbers) and counts for nothing: the
+    mean is that of the other rows. axis_name: that of a mapped axis (`jax.shard_map`, `jax.vmap`) along which the batch
+    is divided; loss and grads are then those of the whole batch, by one all-reduce after the last tile.
+
+    To be jitted (reduction, x_bar, tile_rows and axis_name are static), and not to be differentiated: for `jax.grad`
+    there is `fused_mlp_loss`. Raises ValueError for a shape that does not fit, another reduction, only one of mean and
+    std, a tile_rows that is not positive, and x_bar of uint8, which has no gradient; TypeError for a dtype that does
+    not fit.
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(
@@ -67,14 +75,23 @@ def fused_value_and_grad(
     if x_bar and getattr(x, "dtype", None) == jnp.uint8:
         raise ValueError(f"fused_value_and_grad: x_bar needs a floating-point x; got x {describe(x)}")
     params, x, targ, dtype = checked(params, x, targ, raw=True)
-    layers = turn(params)
+    mask = None if mask is None else checked_mask("fused_value_and_grad", mask, x.shape[:-1], "x's leading axes")
+    layers, acc = turn(params), accumulator(dtype)
     if mean is not None:
-        acc = accumulator(dtype)
         mean, std = (scalar("fused_value_and_grad", name, v, acc) for name, v in (("mean", mean), ("std", std)))
         layers[0] = _folded(layers[0], mean, std)
-    scale = 2 / max(targ.size, 1) if reduction == "mean" else 2.0
-    squares, sums, z1_bar, _ = _walk(layers, x, targ, scale, tile_rows, keep=x_bar)
-    loss = squares / targ.size if reduction == "mean" else squares
+    # Of a masked or divided batch the number of rows is known only at the end: it then divides what was added up.
+    later = mask is not None or axis_name is not None
+    scale = 2 / max(targ.size, 1) if reduction == "mean" and not later else 2.0
+    squares, sums, z1_bar, _ = _walk(layers, x, targ, scale, tile_rows, mask, keep=x_bar)
+    if later:
+        squares, sums, size = whole_batch(squares, sums, targ.size, mask, axis_name, acc)
+        if reduction == "mean":
+            squares = squares / size
+            sums, z1_bar = jax.tree.map(lambda bar: (bar / jnp.maximum(size, 1)).astype(bar.dtype), (sums, z1_bar))
+    elif reduction == "mean":
+        squares = squares / targ.size
+    loss = squares
     if mean is not None:
         sums[0] = _unfolded(sums[0], mean, std)
     result = loss.astype(dtype), turn_back(sums, params)
@@ -102,7 +119,7 @@ def fused_mlp_loss_fwd(
     """`fused_mlp_loss`, and what backward needs."""
     params, x, targ, dtype = checked(params, x, targ, raw=False)
     layers = turn(params)
-    squares, sums, z1_bar, output_bar = _walk(layers, x, targ, 2 / max(targ.size, 1), tile_rows, keep=True)
+    squares, sums, z1_bar, output_bar = _walk(layers, x, targ, 2 / max(targ.size, 1), tile_rows, None, keep=True)
     targ_bar = -output_bar.T.reshape(targ.shape)
     return (squares / targ.size).astype(dtype), (turn_back(sums, params), _x_bar(layers, z1_bar, x), targ_bar)
 
@@ -117,7 +134,9 @@ def fused_mlp_loss_bwd(tile_rows: int | None, residuals: Residuals, loss_bar: Fl
 fused_mlp_loss.defvjp(fused_mlp_loss_fwd, fused_mlp_loss_bwd)
 
 
-def _walk(layers: list[Turned], x: Array, targ: Array, scale: float, tile_rows: int | None, *, keep: bool) -> Tile:
+def _walk(
+    layers: list[Turned], x: Array, targ: Array, scale: float, tile_rows: int | None, mask: Array | None, *, keep: bool
+) -> Tile:
     """`tile_pass` over all rows, added up; z_1_bar and output_bar are those of all rows if they are to be kept."""
     rows_of_x = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     targets = targ.reshape(len(rows_of_x), layers[-1].w.shape[1])
@@ -132,7 +151,8 @@ def _walk(layers: list[Turned], x: Array, targ: Array, scale: float, tile_rows: 
 
     def of(start: Any, count: int) -> Tile:
         part, goal = (lax.dynamic_slice_in_dim(a, start, count) for a in (rows_of_x, targets))
-        tile = tile_pass(layers, part.astype(dtype), goal.T, scale)
+        here = None if mask is None else lax.dynamic_slice_in_dim(mask.reshape(-1), start, count)
+        tile = tile_pass(layers, part.astype(dtype), goal.T, scale, of_rows(here))
         return tile if keep else tile._replace(z1_bar=tile.z1_bar[:, :0], output_bar=tile.output_bar[:, :0])
 
     last = of((tiles - 1) * rows, n - (tiles - 1) * rows)
