@@ -17,37 +17,49 @@ def gather(value: Any) -> np.ndarray:
 
 
 def check_same(name: str, tree: Any) -> None:
-    """Raises ValueError, naming the leaf and the process, unless all processes give bit for bit the same arrays.
+    """Raises ValueError, naming the leaf and the process, unless all processes hold bit for bit the same arrays.
 
-    All must call it. Arrays that lie on several processes must be the same on every device.
+    All must call it. Of an array that is divided over devices, those that hold the same part must hold the same bits.
     """
     if jax.process_count() == 1:
         return
-    leaves = [(jax.tree_util.keystr(path), _here(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
-    structure = [f"{path}: {leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves]
+    leaves = [(f"{name}{jax.tree_util.keystr(path)}", leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+    shown = [f"{path} {leaf.dtype}{list(np.shape(leaf))}" for path, leaf in leaves]
     # First a digest of one size whatever the tree: with other leaves, the next gather would have another shape.
-    _compare(name, ["structure"], [_digest(repr(structure).encode())], [f"{len(leaves)} leaves: {structure}"])
-    paths = [f"{name}{path}" for path, _ in leaves]
-    _compare(name, paths, [_digest(leaf.tobytes()) for _, leaf in leaves], structure)
+    everybody = gather(_digest(repr(shown).encode()))
+    for process, theirs in enumerate(everybody):
+        if np.any(theirs != everybody[0]):
+            raise ValueError(
+                f"{name} must have the same leaves in all {len(everybody)} processes; process {process} has others than "
+                f"process 0 (here, in process {jax.process_index()}: {', '.join(shown)})"
+            )
+    if not leaves:
+        return
+    # [processes, leaves, devices, part and content]
+    everybody = gather(np.stack([_parts(leaf) for _, leaf in leaves]))
+    for k, leaf in enumerate(shown):
+        first: dict[bytes, tuple[int, bytes]] = {}
+        for process, devices in enumerate(everybody[:, k]):
+            for part, content in devices:
+                owner, bits = first.setdefault(part.tobytes(), (process, content.tobytes()))
+                if content.tobytes() != bits:
+                    raise ValueError(
+                        f"{name} must be the same in all {len(everybody)} processes; {leaf} of process {process} is "
+                        f"not that of process {owner}. Draw them from one key, or load one file"
+                    )
 
 
-def _here(leaf: Any) -> np.ndarray:
-    return np.asarray(leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf)
+def _parts(leaf: Any) -> np.ndarray:
+    """For each device of this process, digests of which part of the leaf it holds, and of what is in it."""
+    if not isinstance(leaf, jax.Array):
+        leaf = jax.numpy.asarray(leaf)
+    shards = [
+        np.stack([_digest(repr(shard.index).encode()), _digest(np.asarray(shard.data).tobytes())])
+        for shard in leaf.addressable_shards
+    ]
+    # One shape for all: an array that lies on one device counts as lying on each.
+    return np.stack([shards[k % len(shards)] for k in range(jax.local_device_count())])
 
 
 def _digest(data: bytes) -> np.ndarray:
     return np.frombuffer(hashlib.sha256(data).digest(), np.uint32)
-
-
-def _compare(name: str, leaves: list[str], digests: list[np.ndarray], shown: list[str]) -> None:
-    if not leaves:
-        return
-    everybody = gather(np.stack(digests))
-    for process, theirs in enumerate(everybody):
-        for leaf, mine_shown, first, other in zip(leaves, shown, everybody[0], theirs, strict=True):
-            if np.any(first != other):
-                raise ValueError(
-                    f"{name} must be the same in all {len(everybody)} processes; {leaf} of process {process} is not "
-                    f"that of process 0 (here, in process {jax.process_index()}: {mine_shown}). Draw them from one "
-                    "key, or load one file"
-                )
