@@ -1,6 +1,8 @@
 """No accelerator is here, so one is emulated: every product of float32 matrices, forward and backward, is replaced by
 what a GPU or a TPU would multiply."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -351,13 +353,23 @@ def test_devices():
         assert precision.local_device() == last
 
 
-def test_the_device_asked_for_is_where_jax_computes(monkeypatch):
-    seen, asked = [], []
-    last = jax.devices("cpu")[-1]
-    monkeypatch.setattr(mnist, "run_check", lambda *args: seen.append(precision.local_device()) or run_check(*args))
-    monkeypatch.setattr(mnist, "local_device", lambda device: asked.append(device) or last)
-    check_mnist(2, 2, source="sample", device="cpu")
-    assert asked == ["cpu"] and set(seen) == {last}
+ON_THE_SECOND = """
+import jax
+from pullback.parity import mnist, precision
+
+first, second = jax.local_devices()
+asked, seen, right = [], [], mnist.run_check
+mnist.local_device = lambda device: asked.append(device) or second
+mnist.run_check = lambda *args: seen.append(precision.local_device()) or right(*args)
+assert mnist.check_mnist(2, 2, source="sample", device="cpu").ok
+assert asked == ["cpu"] and set(seen) == {second} and precision.local_device() == first
+"""
+
+
+def test_the_device_asked_for_is_where_jax_computes():
+    env = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
+    result = subprocess.run([sys.executable, "-c", ON_THE_SECOND], env=env, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("device", ["gpu", "tpu", "cuda", "", 3])
