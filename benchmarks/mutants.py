@@ -21,7 +21,7 @@ from pullback.data import load_mnist
 from pullback.functional import conv2d, fused_mlp_loss, init_mlp, leaky_relu, lin, mlp_loss, mse, relu, shifted_relu
 from pullback.parity import in_jax
 from pullback.parity.check import run_check
-from pullback.parity.mnist import PRECISION, batch, draw_params, net_check
+from pullback.parity.mnist import batch, draw_params, net_check
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -62,7 +62,7 @@ def right_runs(count: int) -> list[str]:
     for seed in track(range(count), "right runs"):
         n, hidden = (int(round(np.exp(rng.uniform(0, np.log(top))))) for top in (50_000, 512))
         dtype = np.dtype((jnp.float32, jnp.bfloat16)[seed % 2])
-        with jax.default_matmul_precision(PRECISION):
+        with jax.default_matmul_precision("highest"):
             x, targ = batch(train, rng.choice(len(train.images), n), dtype)
             outcome = run_check(net_check(draw_params(seed, (784, hidden, 1), rng, dtype), x, targ), dtype)
         wrong = [f"{row.leaf} ({row.worst[0]})" for row in outcome.rows if not row.ok]

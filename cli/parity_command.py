@@ -25,7 +25,7 @@ OUTPUT = ("--json", "--html")
 OPTIONS = {
     "--rule": ("--reference", "--torch", "--args", "--checks", "--seed", "--capsule", *OUTPUT),
     "--replay": OUTPUT,
-    MNIST: ("--batch-size", "--hidden", "--dtype", "--seed", "--source", "--full", *OUTPUT),
+    MNIST: ("--batch-size", "--hidden", "--dtype", "--seed", "--source", "--full", "--device", "--precision", *OUTPUT),
 }
 """Which options go with which of the three jobs."""
 
@@ -45,6 +45,14 @@ def parity(
     full: Annotated[
         bool | None,
         typer.Option("--full", help="Also what --rule looks at, for each of our rules.", rich_help_panel=MNIST),
+    ] = None,
+    device: Annotated[
+        Literal["cpu", "gpu", "tpu"] | None,
+        typer.Option(show_default="jax's", help="Where the jax implementations run.", rich_help_panel=MNIST),
+    ] = None,
+    precision: Annotated[
+        Literal["default", "high", "highest"] | None,
+        typer.Option(show_default="highest", help="jax's matmul precision for float32.", rich_help_panel=MNIST),
     ] = None,
     rule: Annotated[str | None, typer.Option(metavar=NAME, help="The function to check.", rich_help_panel=RULE)] = None,
     args: Annotated[

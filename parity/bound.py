@@ -20,6 +20,8 @@ them the same white, with the weight 1: 23 A u, in torch and in jax. 36,226 rows
 A comparison whose sides lie within their own error of each other is uncertain: rounding may send the select that it
 steers either way, so there the bound spans both. Those gates are the kink band; they are counted.
 
+The operands of a float32 matrix product may be rounded first, on an accelerator: |x| product_u more (precision.py).
+
 Every value may be stored in the dtype under test, as an eager framework stores it. Sums accumulate in the dtype that
 the jaxpr says.
 """
@@ -30,6 +32,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from .precision import cpu
 from .rounding import Rounding, error_of, exact
 from .rounding_jaxpr import evaluate
 
@@ -49,17 +52,18 @@ class Bounds(NamedTuple):
     """Primitives without a rule: where they come in, the errors are estimates (rounding_fallback.py)."""
 
 
-def rounding_bounds(fun: Callable[..., Any], *args: Any, dtype: Any) -> Bounds:
+def rounding_bounds(fun: Callable[..., Any], *args: Any, dtype: Any, product_u: float = 0.0) -> Bounds:
     """`fun(*args)` in float64, and per element how far a computation in `dtype` may be from it.
 
     `args` are trees of arrays that every implementation is given bit for bit, so they carry no error.
+    product_u: how far off an operand of a float32 matrix product may be when it is multiplied (precision.py).
     An error is infinite where there is no bound: 1 / x, say, where x may be 0.
-    Raises NotImplementedError for a primitive that has no rule and cannot be run alone.
+    Raises NotImplementedError for a primitive that has no rule and cannot be run alone; ValueError where
+    JAX_PLATFORMS leaves the CPU out.
     """
     closed, shapes = jax.make_jaxpr(fun, return_shape=True)(*args)
-    rounding = Rounding(dtype)
-    # float64 is evaluated where every machine has it.
-    with np.errstate(all="ignore"), jax.default_device(jax.local_devices(backend="cpu")[0]):
+    rounding = Rounding(dtype, product_u)
+    with np.errstate(all="ignore"), jax.default_device(cpu()):
         outputs = evaluate(rounding, closed, [exact(leaf) for leaf in jax.tree.leaves(args)])
     tree = jax.tree.structure(shapes)
     values = [np.asarray(x.value) for x in outputs]

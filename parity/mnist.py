@@ -19,13 +19,12 @@ from .check import Check, Outcome, run_check
 from .compare import Row
 from .finding import Finding
 from .ops import op_checks
+from .precision import PRECISIONS, Products, local_device, platform_of, products_of
 from .report import Report
 from .result import result_leaves
 from .rule import CHECKS, DTYPES, examine
 from .trace import chain_finding
 from .trial import on_trial
-
-PRECISION = "highest"
 
 
 def check_mnist(
@@ -36,6 +35,8 @@ def check_mnist(
     seed: int = 0,
     source: str | Path = "auto",
     full: bool = False,
+    device: str | None = None,
+    precision: str | None = None,
 ) -> Report:
     """Output, loss and every gradient of the lesson's net, in six implementations, on one MNIST batch.
 
@@ -47,6 +48,9 @@ def check_mnist(
     float64, bfloat16 or float16. source: as for `pullback.data.load_mnist`. full: also everything that `check` looks
     at, for lin, relu (plain, shifted, leaky), mse and the whole loss: transformations, dtypes, kinks, numerical
     differentiation, ...
+    device: cpu, gpu or tpu, where the jax implementations run (None: where jax computes by default). precision: jax's
+    matmul precision for them, default, high or highest (None). The bound follows what float32 products are there; where
+    they are another arithmetic at highest or at default, the net is checked at that too, and a finding says so.
 
     Raises ValueError for an argument out of range, ImportError without torch, DataError if `source` cannot be read.
     """
@@ -60,6 +64,12 @@ def check_mnist(
     for name, value, least in (("batch_size", batch_size, 1), ("hidden", hidden, 1), ("seed", seed, 0)):
         if not isinstance(value, int) or value < least:
             raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}")
+    precision = "highest" if precision is None else precision
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    where = local_device(device)
+    on = platform_of(where)
+    products = products_of(on, precision)
     from . import in_torch
 
     mnist = load_mnist(source)
@@ -67,9 +77,9 @@ def check_mnist(
     if batch_size > n:
         raise ValueError(f"batch_size must be at most {n:,}, the train rows of the {mnist.source}; got {batch_size:,}")
 
-    # Without x64, jax would silently turn float64 into float32; and a GPU's or TPU's default float32 product is none.
+    # Without x64, jax would silently turn float64 into float32.
     x64 = jax.enable_x64(True) if dtype.name == "float64" else contextlib.nullcontext()
-    with x64, jax.default_matmul_precision(PRECISION):
+    with x64, jax.default_device(where), jax.default_matmul_precision(precision):
         rng = np.random.default_rng(seed)
         x, targ = batch(mnist.train, rng.choice(n, batch_size, replace=False), dtype)
         params = draw_params(seed, (784, hidden, 1), rng, dtype)
@@ -84,22 +94,26 @@ def check_mnist(
             net_check(params, x, targ),
             *op_checks(inputs, lambda shape: np.asarray(rng.standard_normal(shape)).astype(dtype)),
         ]
-        outcomes = [run_check(check, dtype) for check in checks]
+        outcomes = [run_check(check, dtype, products.u) for check in checks]
         # Where the net is right, so is every step of it.
         right = all(row.ok for row in outcomes[0].rows)
-        findings = [] if right else [chain_finding(params, x, targ, dtype)]
+        findings = [] if right else [chain_finding(params, x, targ, dtype, products.u)]
+        if dtype == np.float32:
+            for name, other in (("strict", "highest"), ("default precision", "default")):
+                if products_of(on, other) != products:
+                    findings.append(_at_precision(name, checks[0], other, products_of(on, other)))
         if full:
-            more, found = _examined(params, x, targ, seed)
+            more, found = _examined(params, x, targ, seed, products.u)
             outcomes += more
             findings += found
-    device = jax.devices()[0]
     about = {
         "net": f"784 -> {hidden} -> 1, relu, mse",
         "batch": f"{batch_size:,} rows of train, drawn with seed {seed}, normalized with train's moments",
         "data": mnist.source,
         "dtype": dtype.name,
         "oracle": "torch autograd in float64",
-        "device": f"{device.platform} ({device.device_kind}), matmul precision {PRECISION}",
+        "device": f"{on} ({where.device_kind}), matmul precision {precision}"
+        + (f": {products.name}" if dtype == np.float32 else ""),
         "versions": f"jax {jax.__version__}, torch {in_torch.torch.__version__}, "
         f"pullback {version('pullback')}, Python {platform.python_version()}",
     }
@@ -121,7 +135,21 @@ def net_check(params: Any, x: np.ndarray, targ: np.ndarray) -> Check:
     )
 
 
-def _examined(params: Any, x: Any, targ: Any, seed: int) -> tuple[list[Outcome], list[Finding]]:
+def _at_precision(name: str, check: Check, precision: str, products: Products) -> Finding:
+    """The verdict on a float32 check at another matmul precision, by the bound of its products."""
+    with jax.default_matmul_precision(precision):
+        rows = run_check(check._replace(second_opinion=False), np.dtype(np.float32), products.u).rows
+    worst = min(rows, key=lambda row: (row.ok, -row.worst[1].budget))
+    who, deviation = worst.worst
+    text = f"{products.name}: {worst.leaf} ({who}) "
+    if worst.ok:
+        return Finding(name, check.name, "pass", text + f"comes off worst, at {deviation.budget:.0%} of its bound")
+    wrong = dict.fromkeys(who for row in rows for who, deviation in row.deviations.items() if deviation.problem)
+    times = f", {deviation.budget:.3g} times it" if np.isfinite(deviation.budget) else ""
+    return Finding(name, check.name, "FAIL", f"{text}is wrong: {deviation.problem}{times}. Wrong: {', '.join(wrong)}")
+
+
+def _examined(params: Any, x: Any, targ: Any, seed: int, product_u: float) -> tuple[list[Outcome], list[Finding]]:
     """Everything that `check` looks at, for each rule and for the whole loss, on what it gets inside the net."""
     from . import in_torch
 
@@ -137,7 +165,7 @@ def _examined(params: Any, x: Any, targ: Any, seed: int) -> tuple[list[Outcome],
     ]
     outcomes, findings = [], []
     for rule, args, reference, torch in subjects:
-        trial = on_trial(rule, args, reference, torch, None, None, (), seed)
+        trial = replace(on_trial(rule, args, reference, torch, None, None, (), seed), product_u=product_u)
         more, found, _ = examine(trial, CHECKS, DTYPES)
         outcomes += [outcome._replace(rows=[_in_net(row, trial.name) for row in outcome.rows]) for outcome in more]
         findings += [replace(finding, about=f"{trial.name}: {finding.about}") for finding in found]

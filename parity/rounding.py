@@ -83,10 +83,13 @@ def most_alike(values: Reals, axes: tuple[int, ...]) -> Reals:
 
 
 class Rounding:
-    """Arithmetic in one dtype, and what was met on the way."""
+    """Arithmetic in one dtype, and what was met on the way.
 
-    def __init__(self, dtype: Any):
-        self.u, self.underflow = unit_roundoff(dtype), _underflow(dtype)
+    product_u: what is rounded off the operands of float32 products, relative to themselves (precision.py).
+    """
+
+    def __init__(self, dtype: Any, product_u: float = 0.0):
+        self.u, self.underflow, self.product_u = unit_roundoff(dtype), _underflow(dtype), product_u
         self.gates = self.kinks = 0
         self.kink_at: list[tuple[int, ...]] = []
         self.fallbacks: set[str] = set()
@@ -108,6 +111,13 @@ class Rounding:
         if not np.isfinite(np.max(size, initial=0)):
             rounding = np.where(np.isinf(value), 0, rounding)  # infinity is not rounded
         return Bounded(value, rounding if carried is None else carried + rounding)
+
+    def factor(self, x: Bounded, dtype: Any) -> Bounded:
+        """`x`, of that dtype, as the operand of a matrix product: an accelerator may round it first."""
+        if not self.product_u or dtype != np.float32:
+            return x
+        rounding = self.product_u * (np.abs(x.value) + error_of(x)) + self.underflow
+        return Bounded(x.value, total(x.error, rounding))
 
     def gate(self, uncertain: Reals) -> None:
         """Counts a decision per element, and those within rounding error of going the other way."""

@@ -86,6 +86,7 @@ def _sum(
 
 
 def _bilinear(rounding, eqn, x, y, product: Callable[[Reals, Reals], Reals], terms: int, alike: int) -> Bounded:
+    x, y = (rounding.factor(operand, var.aval.dtype) for operand, var in zip((x, y), eqn.invars, strict=True))
     carried = None if x.error is None else product(x.error, np.abs(y.value))
     if y.error is not None:
         x_size = np.abs(x.value) if x.error is None else np.abs(x.value) + x.error

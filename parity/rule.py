@@ -14,6 +14,7 @@ from .check import Check, Outcome, run_check
 from .finding import Finding, first_line
 from .kinks import kink_findings
 from .oracle import Oracle, choose_oracle, numerical_findings
+from .precision import local_device
 from .report import Report
 from .result import Leaves, as_numpy
 from .second import second_derivatives
@@ -138,7 +139,7 @@ def values_check(trial: Trial, oracle: Oracle, name: str) -> Check:
 
 
 def _values(trial: Trial, oracle: Oracle, name: str) -> Outcome:
-    return run_check(values_check(trial, oracle, name), trial.dtype)
+    return run_check(values_check(trial, oracle, name), trial.dtype, trial.product_u)
 
 
 def _in_dtype(trial: Trial, oracle: Oracle, dtype: str) -> tuple[list[Outcome], list[Finding]]:
@@ -221,7 +222,7 @@ def _rule_ran(trial: Trial) -> list[Finding]:
 
 
 def _about(trial: Trial, oracle: Oracle) -> dict[str, str]:
-    device = jax.devices()[0]
+    device = local_device()
     versions = f"jax {jax.__version__}, pullback {version('pullback')}, Python {platform.python_version()}"
     if trial.torch is not None:
         versions = f"torch {version('torch')}, " + versions

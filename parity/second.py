@@ -72,5 +72,5 @@ def second_derivatives(trial: Trial) -> tuple[list[Outcome], list[Finding]]:
             who["reference"] = second(names, trial.subject.flat(trial.reference))
         dtypes = {f"{n}_bar": leaf.dtype for n, leaf in zip(names, trial.subject.diff, strict=True)}
         check = Check(name, args, who, {}, twin, oracle, as_numpy, dtypes, second_opinion=False)
-        outcomes.append(run_check(check, trial.dtype))
+        outcomes.append(run_check(check, trial.dtype, trial.product_u))
     return outcomes, findings

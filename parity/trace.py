@@ -11,6 +11,7 @@ from pullback.functional import mlp_bwd, mlp_fwd, mse_bwd, mse_fwd
 from .check import Check, run_check
 from .finding import Finding
 from .in_jax import twin_lin, twin_mlp, twin_mse, twin_relu
+from .precision import cpu
 from .result import Leaves
 
 
@@ -50,20 +51,20 @@ def trace_twin(params: Any, x: Any, targ: Any) -> list[Any]:
     return steps
 
 
-def chain_finding(params: Any, x: Any, targ: Any, dtype: Any) -> Finding:
+def chain_finding(params: Any, x: Any, targ: Any, dtype: Any, product_u: float = 0.0) -> Finding:
     """Whether every step of our chain agrees with float64, and if not, the first that does not."""
     names = step_names(len(params))
 
     def in_double(*args: Any) -> list[Any]:
         wide = jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float64), args)
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), jax.default_device(cpu()):
             return [np.asarray(step) for step in jax.jit(trace_twin)(*wide)]
 
     def leaves(steps: list[Any]) -> Leaves:
         return {name: np.asarray(step) for name, step in zip(names, steps, strict=True)}
 
     check = Check("chain", (params, x, targ), {"by hand": trace_by_hand}, {}, trace_twin, in_double, leaves)
-    rows = {row.leaf: row for row in run_check(check, dtype).rows}
+    rows = {row.leaf: row for row in run_check(check, dtype, product_u).rows}
     wrong = [name for name in names if not rows[name].ok]
     if not wrong:
         return Finding("chain", "by hand", "pass", f"all {len(names)} steps agree, from {names[0]} to {names[-1]}")

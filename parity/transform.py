@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from .finding import Finding, first_line
+from .precision import local_device
 from .result import Leaves, as_numpy
 from .trial import Trial
 
@@ -99,7 +100,7 @@ def _donated(run: Callable[..., Leaves], trial: Trial) -> Leaves:
 
 
 def _sharded(run: Callable[..., Leaves], trial: Trial) -> Leaves:
-    devices = jax.devices()
+    devices = jax.local_devices(backend=local_device().platform)
     if len(devices) < 2:
         raise _Skip("one device only; JAX_NUM_CPU_DEVICES=2 makes two of a CPU")
     leading = {leaf.shape[0] for leaf in trial.subject.diff if leaf.ndim and leaf.shape[0] % 2 == 0}

@@ -30,6 +30,8 @@ class Trial:
     torch_kwargs: dict[str, Any]
     subject: Subject
     seed: int
+    product_u: float = 0.0
+    """What jax's device rounds off the operands of float32 products (precision.py)."""
     distrust_reference: bool = False
     """The reference was found wrong: it is compared like the others, and nothing is derived from it."""
 

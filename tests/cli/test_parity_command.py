@@ -29,6 +29,12 @@ def test_dtype(run, dtype):
     assert re.search(rf"dtype +{dtype}\n", result.stdout) and "seed 7" in result.stdout
 
 
+def test_device_and_precision(run):
+    result = run(*SMALL, "--device", "cpu", "--precision", "high")
+    assert result.exit_code == 0
+    assert re.search(r"device +cpu \(cpu\), matmul precision high: float32 products\n", result.stdout)
+
+
 def test_mismatch_is_1(run, monkeypatch):
     from pullback.parity import in_torch
 
@@ -46,6 +52,9 @@ def test_mismatch_is_1(run, monkeypatch):
         (["--batch-size", "x"], "Invalid value for '--batch-size'"),
         (["--dtype", "float8"], "Invalid value for '--dtype'"),
         (["--seed", "-1"], "Invalid value for '--seed'"),
+        (["--device", "cuda"], "Invalid value for '--device'"),
+        (["--device", "gpu"], "pullback: device must be one that jax finds here: cpu; got 'gpu'"),
+        (["--precision", "float32"], "Invalid value for '--precision'"),
         (["--colour", "red"], "No such option: --colour"),
         (["--batch-size", "4001"], "pullback: batch_size must be at most 4,000"),
         (["--source", "/no/such/path"], "pullback: source must be 'auto', 'sample'"),
@@ -179,6 +188,8 @@ RIGHT = ["--rule", "my_rules:right"]
         ([*RIGHT, *AT, "--batch-size", "64"], "--batch-size does not go with --rule"),
         ([*RIGHT, *AT, "--hidden", "50"], "--hidden does not go with --rule"),
         ([*RIGHT, *AT, "--dtype", "float32"], "--dtype does not go with --rule"),
+        ([*RIGHT, *AT, "--device", "cpu"], "--device does not go with --rule"),
+        ([*RIGHT, *AT, "--precision", "high"], "--precision does not go with --rule"),
         ([*RIGHT, *AT, "--source", "auto"], "--source does not go with --rule"),
         (["--replay", "file", *RIGHT, *AT], "--rule does not go with --replay"),
         (["--replay", "file", "--seed", "0"], "--seed does not go with --replay"),

@@ -60,3 +60,13 @@ def test_the_oracles_own_rounding_is_allowed_for():
         check = Check("square", (x,), {"ours": wrong_by_an_ulp}, {}, square, square, leaves)
         outcome = run_check(check, np.dtype(np.float64))
     assert outcome.rows[0].ok
+
+
+def test_what_jaxs_device_rounds_off_products_is_no_excuse_for_the_oracle():
+    parts = {"name": "dot", "args": (X,), "torch": {}, "leaves": lambda y: {"y": np.asarray(y)}}
+    dot = lambda x: jnp.dot(x, x)  # noqa: E731
+    for off, agrees in ((0, True), (1e-12, False)):
+        oracle = lambda x, off=off: np.dot(x.astype(np.float64), x.astype(np.float64)) * (1 + off)  # noqa: E731
+        check = Check(jax={"ours": lambda x: dot(x) * 1.0005}, twin=dot, oracle=oracle, **parts)
+        outcome = run_check(check, np.dtype(np.float32), 2.0**-10)
+        assert outcome.rows[0].ok and outcome.oracle_budget is not None and (outcome.oracle_budget <= 1) is agrees

@@ -107,3 +107,26 @@ def test_conversions():
     doubt = rounding_bounds(lambda x, y: ((x + y) - y).astype(jnp.int32), np.float32(3), np.float32(4), dtype=F32)
     assert (doubt.values, doubt.errors) == (3, 1)
     assert errors(lambda x: (x * 1.5).astype(jnp.int32), np.float32(3)) == 0
+
+
+def test_operands_that_an_accelerator_rounds():
+    def errors(fun, *args, u):
+        return rounding_bounds(fun, *args, dtype=F32, product_u=u).errors
+
+    x, w = X[:3], X[:4]
+    conv = lambda x, w: jax.lax.conv(x[None, None], w[None, None, :, :5], (1, 1), "SAME")  # noqa: E731
+    for fun in (lambda x, w: x @ w.T, conv):
+        plain, more = (errors(fun, x, w, u=u) for u in (0.0, 2.0**-10))
+        with jax.enable_x64(True):
+            absolute = np.asarray(fun(np.abs(x).astype(np.float64), np.abs(w).astype(np.float64)))
+        np.testing.assert_allclose(more - plain, ((1 + 2.0**-10) ** 2 - 1) * absolute, rtol=1e-5)
+    # Errors that an operand brings along are rounded with it: 3 x may be off by 3 |x| U already.
+    (carried,) = errors(lambda x: (x * 3.0) @ jnp.eye(30, dtype=F32)[:, :1], X[:1, :], u=2.0**-8)[0]
+    size = 3 * float(np.abs(X[0, 0]))
+    assert carried == pytest.approx(size * ((1 + U) * (1 + 2.0**-8) ** 2 - 1), rel=1e-4)
+    # No product of matrices, or not of float32.
+    for fun in (lambda x, w: x[:, None] * w[None], lambda x, w: x.astype(jnp.bfloat16) @ w.astype(jnp.bfloat16).T):
+        np.testing.assert_array_equal(errors(fun, x, w, u=2.0**-8), errors(fun, x, w, u=0.0))
+    with jax.enable_x64(True):
+        wide = x.astype(np.float64)
+        np.testing.assert_array_equal(*(errors(lambda x: x @ x.T, wide, u=u) for u in (2.0**-8, 0.0)))
