@@ -12,7 +12,7 @@ from pullback.data import DataError
 
 from .by_name import arguments_named, function_named, make_importable
 from .files import write_whole
-from .terminal import console, plain_notes, refuse, refuse_unwritable
+from .terminal import console, leave, plain_notes, refuse, refuse_unwritable
 
 if TYPE_CHECKING:
     from pullback.parity import Report
@@ -22,10 +22,23 @@ NAME = "PACKAGE.MODULE:NAME"
 CAPSULE = "parity-capsule.npz"
 MNIST, RULE = "Our gradients on MNIST", "A rule of your own, with --rule"
 OUTPUT = ("--json", "--html")
+MANY_PANEL = "Our gradients on MNIST, in many processes"
+MANY = ("--coordinator", "--num-processes", "--process-id", "--detect")
 OPTIONS = {
     "--rule": ("--reference", "--torch", "--args", "--checks", "--seed", "--capsule", *OUTPUT),
     "--replay": OUTPUT,
-    MNIST: ("--batch-size", "--hidden", "--dtype", "--seed", "--source", "--full", "--device", "--precision", *OUTPUT),
+    MNIST: (
+        "--batch-size",
+        "--hidden",
+        "--dtype",
+        "--seed",
+        "--source",
+        "--full",
+        "--device",
+        "--precision",
+        *OUTPUT,
+        *MANY,
+    ),
 }
 """Which options go with which of the three jobs."""
 
@@ -53,6 +66,22 @@ def parity(
     precision: Annotated[
         Literal["default", "high", "highest"] | None,
         typer.Option(show_default="highest", help="jax's matmul precision for float32.", rich_help_panel=MNIST),
+    ] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Where process 0 listens for the others.", rich_help_panel=MANY_PANEL),
+    ] = None,
+    num_processes: Annotated[
+        int | None, typer.Option(min=1, help="How many there are.", rich_help_panel=MANY_PANEL)
+    ] = None,
+    process_id: Annotated[
+        int | None, typer.Option(min=0, help="Which one this is.", rich_help_panel=MANY_PANEL)
+    ] = None,
+    detect: Annotated[
+        bool | None,
+        typer.Option(
+            "--detect", help="Find all that under SLURM, on Cloud TPU, ..., by itself.", rich_help_panel=MANY_PANEL
+        ),
     ] = None,
     rule: Annotated[str | None, typer.Option(metavar=NAME, help="The function to check.", rich_help_panel=RULE)] = None,
     args: Annotated[
@@ -117,8 +146,10 @@ def parity(
         elif rule is not None:
             report, save_capsule = _check_rule(rule, reference, torch, args, checks, seed or 0)
         else:
-            report = _check_mnist({name: value for name, value in given.items() if not name.endswith("_file")})
-    except (DataError, ImportError, NotImplementedError, TypeError, ValueError) as error:
+            given = {name: value for name, value in given.items() if not name.endswith("_file")}
+            many = [given.pop(name, None) for name in ("coordinator", "num_processes", "process_id", "detect")]
+            report = _check_mnist(given, *many)
+    except (ConnectionError, DataError, ImportError, NotImplementedError, TypeError, ValueError) as error:
         refuse(error)
     console().print(report)
     if save_capsule is not None and not report.ok:
@@ -137,11 +168,28 @@ def _refuse_what_does_not_go_together(given: list[str]) -> None:
         refuse("--rule needs --args, which names the arguments to check it at")
 
 
-def _check_mnist(options: dict[str, Any]) -> "Report":
+def _check_mnist(
+    options: dict[str, Any],
+    coordinator: str | None,
+    num_processes: int | None,
+    process_id: int | None,
+    detect: bool | None,
+) -> "Report":
+    """The report; of many processes, the first goes on with it, and the others end here with its exit code."""
+    import jax
+
+    from pullback.parallel import ProcessLost, processes
     from pullback.parity import check_mnist
 
-    with plain_notes():
-        return check_mnist(**options)
+    try:
+        with processes(coordinator, num_processes, process_id, detect=bool(detect)), plain_notes():
+            report = check_mnist(**options)
+            first = jax.process_index() == 0
+    except ProcessLost as error:
+        leave(error)
+    if not first:
+        raise typer.Exit(0 if report.ok else 1)
+    return report
 
 
 def _check_rule(

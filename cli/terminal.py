@@ -1,6 +1,7 @@
 """What the commands say: reports on stdout, notes and refusals on stderr."""
 
 import contextlib
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,13 @@ def refuse(message: object) -> NoReturn:
     """Ends the command with exit code 2 and one sentence."""
     typer.echo(f"pullback: {message}", err=True)
     raise typer.Exit(2)
+
+
+def leave(message: object) -> NoReturn:
+    """As `refuse`, but at once: jax, leaving as usual, would wait for a process that is gone, and then abort."""
+    typer.echo(f"pullback: {message}", err=True)
+    sys.stderr.flush()
+    os._exit(2)
 
 
 def refuse_unwritable(files: dict[str, Path | None]) -> None:

@@ -1,4 +1,4 @@
-"""The same functions on many devices and in many processes: a mesh, the batch divided over it, one all-reduce a step."""
+"""The same functions on many devices and in many processes: a mesh, a divided batch, one all-reduce a step."""
 
 from .agree import check_same as check_same
 from .agree import gather as gather

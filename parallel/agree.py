@@ -30,8 +30,8 @@ def check_same(name: str, tree: Any) -> None:
     for process, theirs in enumerate(everybody):
         if np.any(theirs != everybody[0]):
             raise ValueError(
-                f"{name} must have the same leaves in all {len(everybody)} processes; process {process} has others than "
-                f"process 0 (here, in process {jax.process_index()}: {', '.join(shown)})"
+                f"{name} must have the same leaves in all {len(everybody)} processes; process {process} has others "
+                f"than process 0 (here, in process {jax.process_index()}: {', '.join(shown)})"
             )
     if not leaves:
         return

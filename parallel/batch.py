@@ -22,9 +22,11 @@ def shard_batch(mesh: Mesh, x: Any, targ: Any) -> tuple[jax.Array, jax.Array, ja
 
     Raises ValueError where x and targ have not the same number of rows, or none.
     """
-    shapes = [tuple(getattr(a, "shape", ())) for a in (x, targ)]
+    shapes: list[tuple[int, ...]] = [tuple(getattr(a, "shape", ())) for a in (x, targ)]
     if not all(shapes) or shapes[0][0] != shapes[1][0] or not shapes[0][0]:
-        raise ValueError(f"shard_batch: x and targ must have the same rows, at least 1; got {shapes[0]} and {shapes[1]}")
+        raise ValueError(
+            f"shard_batch: x and targ must have the same rows, at least 1; got {shapes[0]} and {shapes[1]}"
+        )
     n = shapes[0][0]
     each = -(-n // mesh.shape[DATA])
     sharding = NamedSharding(mesh, PartitionSpec(DATA))
@@ -32,7 +34,7 @@ def shard_batch(mesh: Mesh, x: Any, targ: Any) -> tuple[jax.Array, jax.Array, ja
     def placed(a: Any) -> jax.Array:
         read: dict[int, np.ndarray] = {}  # the devices along "model" hold the same rows
 
-        def of_device(index: tuple[slice, ...]) -> np.ndarray:
+        def of_device(index: Any) -> np.ndarray:
             start = index[0].start or 0
             if start not in read:
                 rows = np.asarray(a[start : min(start + each, n)] if start < n else a[:0])
@@ -63,15 +65,13 @@ def shard_order(mesh: Mesh, n: int, batch: int, seed: int) -> tuple[jax.Array, j
     steps = -(-each // share)
 
     def placed(dtype: Any, of_shard: Callable[[int], np.ndarray]) -> jax.Array:
-        def of_device(index: tuple[slice, ...]) -> np.ndarray:
+        def of_device(index: Any) -> np.ndarray:
             places = np.zeros(steps * share, dtype)
             mine = of_shard((index[1].start or 0) // share)
             places[: len(mine)] = mine
             return places.reshape(steps, share)
 
-        return jax.make_array_from_callback(
-            (steps, batch), NamedSharding(mesh, PartitionSpec(None, DATA)), of_device
-        )
+        return jax.make_array_from_callback((steps, batch), NamedSharding(mesh, PartitionSpec(None, DATA)), of_device)
 
     def rows_of(shard: int) -> int:
         return min(max(n - shard * each, 0), each)

@@ -22,7 +22,7 @@ from .agree import check_same
 DATA, MODEL = "data", "model"
 
 
-def make_mesh(data: int | None = None, model: int = 1, *, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(data: int | None = None, model: int = 1, *, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh of data × model devices, for every function here.
 
     data: by default as many as there are devices for. devices: by default all that jax finds, in all processes; a mesh

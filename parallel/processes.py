@@ -7,7 +7,6 @@ no Python can run. A sentence is printed in both cases.
 """
 
 import contextlib
-import os
 import shlex
 import socket
 import subprocess

@@ -24,7 +24,7 @@ class Check(NamedTuple):
     jax: dict[str, Callable[..., Any]]
     """Implementations in jax; they are compiled."""
     torch: dict[str, Callable[..., Any]]
-    """Implementations in torch, from NumPy arrays to NumPy arrays."""
+    """Implementations from NumPy arrays to NumPy arrays, called as they are: torch's, and ours on many devices."""
     twin: Callable[..., Any]
     """The one in plain jax whose jaxpr gives the bound."""
     oracle: Callable[..., Any]

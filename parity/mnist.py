@@ -23,6 +23,7 @@ from .precision import PRECISIONS, Products, local_device, platform_of, products
 from .report import Report
 from .result import result_leaves
 from .rule import CHECKS, DTYPES, examine
+from .sharded import check_same_inputs, net_sharded, process_findings
 from .trace import chain_finding
 from .trial import on_trial
 
@@ -42,7 +43,8 @@ def check_mnist(
 
     The net is 784 -> hidden -> 1 with mse against the digit. Ours by hand, ours through jax.grad, jax.grad of a
     rule-free twin, torch autograd, torch by hand and torch nn.Module are each compared with torch autograd in
-    float64, leaf by leaf; then lin, relu (also at exactly 0) and mse alone, each with a random cotangent.
+    float64, leaf by leaf (and where jax finds several devices, in one process or many, the net sharded over all of
+    them); then lin, relu (also at exactly 0) and mse alone, each with a random cotangent.
 
     batch_size: rows, drawn from MNIST's train split with `seed` and normalized with train's moments. dtype: float32,
     float64, bfloat16 or float16. source: as for `pullback.data.load_mnist`. full: also everything that `check` looks
@@ -90,8 +92,13 @@ def check_mnist(
             "relu": {"x": np.asarray(in_jax.twin_lin(x, w1, b1))},
             "mse": {"output": np.asarray(in_jax.twin_mlp(params, x)), "targ": targ},
         }
+        net = net_check(params, x, targ)
+        everywhere = jax.devices(where.platform)
+        if len(everywhere) > 1:
+            check_same_inputs(params, x, targ)
+            net = net._replace(torch=net.torch | {"sharded": net_sharded(everywhere)})
         checks = [
-            net_check(params, x, targ),
+            net,
             *op_checks(inputs, lambda shape: np.asarray(rng.standard_normal(shape)).astype(dtype)),
         ]
         outcomes = [run_check(check, dtype, products.u) for check in checks]
@@ -102,6 +109,9 @@ def check_mnist(
             for name, other in (("strict", "highest"), ("default precision", "default")):
                 if products_of(on, other) != products:
                     findings.append(_at_precision(name, checks[0], other, products_of(on, other)))
+        if jax.process_count() > 1:
+            fine = all(row.ok for outcome in outcomes for row in outcome.rows)
+            findings += process_findings(net.torch["sharded"], net.args, fine)
         if full:
             more, found = _examined(params, x, targ, seed, products.u)
             outcomes += more
@@ -112,7 +122,8 @@ def check_mnist(
         "data": mnist.source,
         "dtype": dtype.name,
         "oracle": "torch autograd in float64",
-        "device": f"{on} ({where.device_kind}), matmul precision {precision}"
+        "device": (f"{len(everywhere)} × " if len(everywhere) > 1 else "")
+        + f"{on} ({where.device_kind}), matmul precision {precision}"
         + (f": {products.name}" if dtype == np.float32 else ""),
         "versions": f"jax {jax.__version__}, torch {in_torch.torch.__version__}, "
         f"pullback {version('pullback')}, Python {platform.python_version()}",

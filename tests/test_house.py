@@ -13,7 +13,16 @@ MAY_IMPORT = {
     "functional": {"jax", "jaxtyping"},
     "parallel": {"jax", "numpy", "pullback.functional"},
     "data": {"numpy", "pooch", "requests", "tqdm"},
-    "parity": {"jax", "matplotlib", "numpy", "rich", "torch", "pullback.functional", "pullback.data", "pullback.parallel"},
+    "parity": {
+        "jax",
+        "matplotlib",
+        "numpy",
+        "rich",
+        "torch",
+        "pullback.functional",
+        "pullback.data",
+        "pullback.parallel",
+    },
     "cli": {"jax", "rich", "typer", "pullback.data", "pullback.functional", "pullback.parallel", "pullback.parity"},
 }
 # `python -m pullback.parity` is the command, so this one file knows it.
@@ -73,7 +82,17 @@ def test_every_source_file_has_its_test(root):
 
 def test_the_wheel_holds_one_name(root, tmp_path):
     options = ["--no-deps", "--no-build-isolation", "--quiet"]
-    tracked = ["functional", "parallel", "data", "parity", "cli", "benchmarks", "pyproject.toml", "README.md", "LICENSE"]
+    tracked = [
+        "functional",
+        "parallel",
+        "data",
+        "parity",
+        "cli",
+        "benchmarks",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+    ]
     (tmp_path / "src").mkdir()
     subprocess.run(["cp", "-r", *(str(root / name) for name in tracked), str(tmp_path / "src")], check=True)
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, "-w", tmp_path, tmp_path / "src"], check=True)

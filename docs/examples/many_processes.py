@@ -17,8 +17,16 @@ import numpy as np
 
 from pullback.data import load_mnist
 from pullback.functional import init_mlp
-from pullback.parallel import check_same, make_mesh, processes, shard_batch, shard_order, shard_params
-from pullback.parallel import sharded_sgd_epoch, sharded_value_and_grad
+from pullback.parallel import (
+    check_same,
+    make_mesh,
+    processes,
+    shard_batch,
+    shard_order,
+    shard_params,
+    sharded_sgd_epoch,
+    sharded_value_and_grad,
+)
 
 
 def train(epochs: int, batch: int, model: int, source: str) -> None:
@@ -43,7 +51,8 @@ def train(epochs: int, batch: int, model: int, source: str) -> None:
     here = sum(shard.data.shape[0] for shard in x.addressable_shards if shard.replica_id == 0)
     print(
         f"process {jax.process_index()} of {jax.process_count()}, {jax.local_device_count()} of "
-        f"{jax.device_count()} devices, {here:,} of {x.shape[0]:,} places: loss {loss:.6f}, grads {bits.hexdigest()[:16]}"
+        f"{jax.device_count()} devices, {here:,} of {x.shape[0]:,} places: "
+        f"loss {loss:.6f}, grads {bits.hexdigest()[:16]}"
     )
 
 
