@@ -8,8 +8,13 @@ CONSTRAINTS ?= constraints.txt
 SOURCES := $(sort $(wildcard functional/*.* parallel/*.* data/*.* parity/*.* cli/*.* benchmarks/*.*))
 LAYOUT := $(VENV)/layout-$(shell echo "$(SOURCES)" | cksum | cut -d' ' -f1)
 
+# The TPU compiler looks for a TPU whenever jax starts: it gets an environment of its own.
+TPU_VENV ?= .venv-tpu
+TPU_BIN := $(TPU_VENV)/bin
+TPU_LAYOUT := $(TPU_VENV)/layout-$(shell echo "$(SOURCES)" | cksum | cut -d' ' -f1)
+
 .DEFAULT_GOAL := help
-.PHONY: help install parity test bench bench-compare mutants notebooks notebooks-update export lint format wheel clean
+.PHONY: help install parity parity-gpu test test-tpu scaling bench bench-compare mutants notebooks notebooks-update export lint format wheel clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -21,6 +26,19 @@ parity: install  ## the main job: our gradients against jax.grad and torch on a 
 
 test: install  ## all tests
 	@$(BIN)/python -m pytest
+
+test-tpu: $(TPU_LAYOUT)  ## the real TPU compiler on our functions, with no TPU: tests, and a table of what it says
+	@JAX_PLATFORMS=cpu $(TPU_BIN)/python -m pytest tests/tpu
+	@JAX_PLATFORMS=cpu $(TPU_BIN)/python -m pullback.benchmarks.aot 2>/dev/null
+
+parity-gpu: install  ## on a machine with an NVIDIA GPU: the main job there, kept in docs/parity-gpu.txt
+	@$(BIN)/python -m pip install -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) 'jax[cuda12]'
+	@$(BIN)/pullback parity --device gpu --full --json benchmarks/results/parity-gpu.json > docs/parity-gpu.txt; \
+	  status=$$?; cat docs/parity-gpu.txt; exit $$status
+
+scaling: $(TPU_LAYOUT) install  ## how it scales: the TPU compiler's figures, and fake devices here; docs/scaling.md
+	@JAX_PLATFORMS=cpu $(TPU_BIN)/python -m pullback.benchmarks.scaling 2>/dev/null
+	@$(BIN)/python -m pullback.benchmarks.scaling_here
 
 bench: install  ## how fast: everything in `pullback bench`, kept in benchmarks/results/latest.* (minutes)
 	@$(BIN)/pullback bench --json benchmarks/results/latest.json --plot benchmarks/results/latest.png
@@ -53,7 +71,7 @@ wheel: install  ## build the wheel and run the tests against it, from an empty f
 	@sh .ci/test-wheel $(BIN)/python
 
 clean:  ## remove the environment and everything built
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TPU_VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/tools: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
@@ -65,4 +83,12 @@ $(LAYOUT): $(VENV)/tools
 	@# setuptools warns, at length, that the link tree in build/ must stay: clean removes both
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[parity]' --config-settings editable_mode=strict
 	@rm -f $(VENV)/layout-*
+	@touch $@
+
+$(TPU_LAYOUT): pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(TPU_VENV)
+	$(TPU_BIN)/python -m pip install -q --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) 'pip>=25.1'
+	$(TPU_BIN)/python -m pip install -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) --group tpu
+	PYTHONWARNINGS=ignore $(TPU_BIN)/python -m pip install -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[cli]' --config-settings editable_mode=strict
+	@rm -f $(TPU_VENV)/layout-*
 	@touch $@

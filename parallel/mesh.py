@@ -56,7 +56,7 @@ def make_mesh(data: int | None = None, model: int = 1, *, devices: Sequence[Any]
     return jax.make_mesh((data, model), (DATA, MODEL), axis_types=(AxisType.Auto, AxisType.Auto), devices=used)
 
 
-def param_specs(params: Params) -> list[tuple[PartitionSpec, PartitionSpec | None]]:
+def param_specs(params: Sequence[tuple[Any, Any]]) -> list[tuple[PartitionSpec, PartitionSpec | None]]:
     """How each `(w, b)` is divided along "model": layers in pairs, by units and then by inputs; an odd last one not."""
     by_units, by_inputs = (PartitionSpec(None, MODEL), PartitionSpec(MODEL)), (PartitionSpec(MODEL), PartitionSpec())
     pairs = len(params) // 2
