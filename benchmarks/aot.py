@@ -92,8 +92,13 @@ def collectives_in(hlo: str) -> Collectives:
     return tuple(sorted(found))
 
 
-def programs(mesh: Mesh, sizes: Sequence[int], rows: int = ROWS, batch: int = BATCH) -> Iterator[Program]:
-    """forward, forward_and_backward, the fused step and an epoch, each device with its share of rows and of the net."""
+def programs(
+    mesh: Mesh, sizes: Sequence[int], rows: int = ROWS, batch: int = BATCH, tile_rows: int | None = None
+) -> Iterator[Program]:
+    """forward, forward_and_backward, the fused step and an epoch, each device with its share of rows and of the net.
+
+    tile_rows: of the fused step; by default all in one tile, so that no loop hides some of its work from the figures.
+    """
     data, model = mesh.shape["data"], mesh.shape["model"]
     rows = -(-rows // data) * data
     here = rows // data
@@ -134,7 +139,7 @@ def programs(mesh: Mesh, sizes: Sequence[int], rows: int = ROWS, batch: int = BA
     yield program("forward_and_backward", _without_x_bar, params, x, targ, collectives=(*outputs(here), *grads))
     yield program(
         "fused step, uint8",
-        functools.partial(step, tile_rows=here, **MOMENTS),
+        functools.partial(step, tile_rows=tile_rows or here, **MOMENTS),
         params,
         pixels,
         targ,

@@ -1,4 +1,4 @@
-"""The real TPU compiler on this library's functions, with no TPU: `make test-tpu`, in an environment that has libtpu."""
+"""The real TPU compiler on our functions, with no TPU: `make test-tpu`, in an environment that has libtpu."""
 
 import importlib.util
 
@@ -8,7 +8,7 @@ import pytest
 if importlib.util.find_spec("libtpu") is None:
     pytest.skip("needs libtpu, in an environment of its own: make test-tpu", allow_module_level=True)
 
-from pullback.benchmarks import aot
+from pullback.benchmarks import aot, scaling
 
 CASES = [
     pytest.param(program, id=f"{title}: {program.name}")
@@ -66,3 +66,12 @@ def test_the_table_of_the_page_is_what_the_compiler_says(root):
     if aot.versions() not in page:
         pytest.skip(f"the page was made with other versions than {aot.versions()}")
     assert aot.table().strip() in page
+
+
+def test_the_tables_of_scaling_are_what_the_compiler_says(root):
+    page = (root / "docs" / "scaling.md").read_text()
+    if aot.versions() not in page:
+        pytest.skip(f"the page was made with other versions than {aot.versions()}")
+    assert scaling.table().strip() in page
+    for line in scaling.many_rows().splitlines():
+        assert line in page
