@@ -13,6 +13,9 @@ TPU_VENV ?= .venv-tpu
 TPU_BIN := $(TPU_VENV)/bin
 TPU_LAYOUT := $(TPU_VENV)/layout-$(shell echo "$(SOURCES)" | cksum | cut -d' ' -f1)
 
+# jax for a GPU brings gigabytes of CUDA, and would run the other targets on the GPU too.
+GPU_VENV ?= .venv-gpu
+
 .DEFAULT_GOAL := help
 .PHONY: help install parity parity-gpu test test-tpu scaling bench bench-compare mutants notebooks notebooks-update export lint format wheel clean
 
@@ -31,10 +34,10 @@ test-tpu: $(TPU_LAYOUT)  ## the real TPU compiler on our functions, with no TPU:
 	@JAX_PLATFORMS=cpu $(TPU_BIN)/python -m pytest tests/tpu
 	@JAX_PLATFORMS=cpu $(TPU_BIN)/python -m pullback.benchmarks.aot 2>/dev/null
 
-parity-gpu: install  ## on a machine with an NVIDIA GPU: the main job there, kept in docs/parity-gpu.txt
-	@$(BIN)/python -m pip install -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) 'jax[cuda12]'
-	@$(BIN)/pullback parity --device gpu --full --json benchmarks/results/parity-gpu.json > docs/parity-gpu.txt; \
-	  status=$$?; cat docs/parity-gpu.txt; exit $$status
+parity-gpu:  ## on a machine with an NVIDIA GPU: the main job there, kept in docs/parity-gpu.txt
+	@$(MAKE) --no-print-directory install VENV=$(GPU_VENV)
+	@$(GPU_VENV)/bin/python -m pip install -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) 'jax[cuda12]'
+	@sh .ci/parity-gpu $(GPU_VENV)/bin/pullback
 
 scaling: $(TPU_LAYOUT) install  ## how it scales: the TPU compiler's figures, and fake devices here; docs/scaling.md
 	@JAX_PLATFORMS=cpu $(TPU_BIN)/python -m pullback.benchmarks.scaling 2>/dev/null
@@ -71,7 +74,7 @@ wheel: install  ## build the wheel and run the tests against it, from an empty f
 	@sh .ci/test-wheel $(BIN)/python
 
 clean:  ## remove the environment and everything built
-	rm -rf $(VENV) $(TPU_VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TPU_VENV) $(GPU_VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/tools: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
