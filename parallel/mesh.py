@@ -56,7 +56,7 @@ def make_mesh(data: int | None = None, model: int = 1, *, devices: Sequence[Any]
     return jax.make_mesh((data, model), (DATA, MODEL), axis_types=(AxisType.Auto, AxisType.Auto), devices=used)
 
 
-def param_specs(params: Params) -> list[tuple[PartitionSpec, PartitionSpec | None]]:
+def param_specs(params: Sequence[tuple[Any, Any]]) -> list[tuple[PartitionSpec, PartitionSpec | None]]:
     """How each `(w, b)` is divided along "model": layers in pairs, by units and then by inputs; an odd last one not."""
     by_units, by_inputs = (PartitionSpec(None, MODEL), PartitionSpec(MODEL)), (PartitionSpec(MODEL), PartitionSpec())
     pairs = len(params) // 2
@@ -64,11 +64,11 @@ def param_specs(params: Params) -> list[tuple[PartitionSpec, PartitionSpec | Non
     return [(w, None if bias is None else b) for (w, b), (_, bias) in zip(specs, params, strict=True)]
 
 
-def shard_params(mesh: Mesh, params: Params) -> Params:
+def shard_params(mesh: Mesh, params: Sequence[tuple[Any, Any]]) -> Params:
     """params on the mesh: divided along "model" as `param_specs` says, and the same on every device along "data".
 
-    Every process gives the same params: from the same key, or the same file. Raises ValueError where processes differ,
-    naming the leaf, and where the model axis does not divide a layer, naming it.
+    Every process gives the same params, jax's arrays or NumPy's: from the same key, or the same file. Raises ValueError
+    where processes differ, naming the leaf, and where the model axis does not divide a layer, naming it.
     """
     specs, size = param_specs(params), mesh.shape[MODEL]
     for layer, ((w, _), (spec, _)) in enumerate(zip(params, specs, strict=True)):
