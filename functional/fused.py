@@ -88,7 +88,8 @@ def fused_value_and_grad(
         squares, sums, size = whole_batch(squares, sums, targ.size, mask, axis_name, acc)
         if reduction == "mean":
             squares = squares / size
-            sums, z1_bar = jax.tree.map(lambda bar: (bar / jnp.maximum(size, 1)).astype(bar.dtype), (sums, z1_bar))
+            at_least_1 = jnp.maximum(size, 1)
+            sums, z1_bar = jax.tree.map(lambda bar: (bar.astype(acc) / at_least_1).astype(bar.dtype), (sums, z1_bar))
     elif reduction == "mean":
         squares = squares / targ.size
     loss = squares

@@ -64,11 +64,11 @@ def param_specs(params: Sequence[tuple[Any, Any]]) -> list[tuple[PartitionSpec, 
     return [(w, None if bias is None else b) for (w, b), (_, bias) in zip(specs, params, strict=True)]
 
 
-def shard_params(mesh: Mesh, params: Params) -> Params:
+def shard_params(mesh: Mesh, params: Sequence[tuple[Any, Any]]) -> Params:
     """params on the mesh: divided along "model" as `param_specs` says, and the same on every device along "data".
 
-    Every process gives the same params: from the same key, or the same file. Raises ValueError where processes differ,
-    naming the leaf, and where the model axis does not divide a layer, naming it.
+    Every process gives the same params, jax's arrays or NumPy's: from the same key, or the same file. Raises ValueError
+    where processes differ, naming the leaf, and where the model axis does not divide a layer, naming it.
     """
     specs, size = param_specs(params), mesh.shape[MODEL]
     for layer, ((w, _), (spec, _)) in enumerate(zip(params, specs, strict=True)):

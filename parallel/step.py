@@ -6,7 +6,7 @@
 
 However many tiles (microbatches) a device has, there is one all-reduce. Along "model" the layers are divided as
 parallel/mesh.py says, and the compiler places what that needs: one all-reduce of activations for each pair of layers
-going forward, for each but the first going backward, in every tile.
+going forward, for each but the first going backward, in every tile; and one of x_bar, where that is asked for.
 """
 
 import functools

@@ -1,7 +1,11 @@
 """Strict where users may be lax: shapes are checked, promotion of dtypes or ranks is an error, warnings are errors."""
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jaxtyping
@@ -14,6 +18,52 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).parents[1]
+
+# Tests marked `eight_devices`: this process has one device, as a user's has, so one child with eight of the CPU runs
+# all that were asked for, and each says here what came of it there.
+EIGHT, OUTCOMES = {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}, "PULLBACK_TEST_OUTCOMES"
+of_child = pytest.StashKey[dict[str, list[Any]]]()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "eight_devices: runs in a child process that makes eight devices of the CPU")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    if pyfuncitem.get_closest_marker("eight_devices") is None or os.environ.items() >= EIGHT.items():
+        return None
+    session = pyfuncitem.session
+    if of_child not in session.stash:
+        items = [item for item in session.items if item.get_closest_marker("eight_devices")]
+        session.stash[of_child] = run_with_eight_devices(items, session.config)
+    outcome, text = session.stash[of_child].get(pyfuncitem.nodeid, ("not run", session.stash[of_child]["child"][1]))
+    if outcome != "passed":
+        pytest.fail(f"with eight devices: {outcome}\n{text}", pytrace=False)
+    return True
+
+
+def run_with_eight_devices(items, config) -> dict[str, list[Any]]:
+    """The node id of each test -> what came of it, and the text; "child" -> the exit code and what it printed."""
+    file = config._tmp_path_factory.mktemp("eight") / "outcomes"
+    tests = [f"{item.path}::{item.nodeid.partition('::')[2]}" for item in items]
+    command = [sys.executable, "-m", "pytest", "--import-mode=importlib", f"--rootdir={config.rootpath}", "-q", *tests]
+    child = subprocess.run(
+        command, env=os.environ | EIGHT | {OUTCOMES: str(file)}, capture_output=True, text=True, timeout=900
+    )
+    outcomes: dict[str, list[Any]] = {"child": [child.returncode, (child.stdout + child.stderr)[-4000:]]}
+    for line in file.read_text().splitlines() if file.is_file() else []:
+        nodeid, *outcome = json.loads(line)
+        # Set-up, call and tear-down each report: one that did not pass counts.
+        if outcomes.get(nodeid, ["passed"])[0] == "passed":
+            outcomes[nodeid] = outcome
+    return outcomes
+
+
+def pytest_runtest_logreport(report):
+    if OUTCOMES in os.environ:
+        with open(os.environ[OUTCOMES], "a") as file:
+            file.write(json.dumps([report.nodeid, report.outcome, report.longreprtext]) + "\n")
 
 
 @pytest.fixture
