@@ -19,7 +19,7 @@ CASES = ((1, 1), (1, 2), (1, 4), (1, 8), (2, 1), (4, 1), (2, 2))
 """Processes, and fake devices in each."""
 
 
-def worker(process_id: int, num_processes: int, coordinator: str | None) -> None:
+def worker(process_id: int, num_processes: int, coordinator: str | None, rows: int) -> None:
     """Prints, from process 0, the median and the least time of a step."""
     import jax
     import numpy as np
@@ -30,7 +30,7 @@ def worker(process_id: int, num_processes: int, coordinator: str | None) -> None
 
     many = (coordinator, num_processes, process_id) if coordinator else (None, None, None)
     with processes(*many):
-        of = inputs.mnist_rows(ROWS, (784, 64, 1))
+        of = inputs.mnist_rows(rows, (784, 64, 1))
         mesh = make_mesh()
         step = jax.jit(functools.partial(sharded_value_and_grad, mesh))
 
@@ -48,12 +48,13 @@ def worker(process_id: int, num_processes: int, coordinator: str | None) -> None
             print(json.dumps({"ms": 1e3 * float(np.median(times)), "min": 1e3 * min(times)}))
 
 
-def measure(num_processes: int, devices: int) -> dict[str, Any]:
+def measure(num_processes: int, devices: int, rows: int = ROWS) -> dict[str, Any]:
     """What process 0 of such a run prints. Raises RuntimeError with stderr where one fails."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     command = [sys.executable, "-m", "pullback.benchmarks.scaling_here", "--worker", str(num_processes)]
+    command += ["--rows", str(rows)]
     if num_processes > 1:
         command += ["--coordinator", address]
     env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
@@ -74,9 +75,10 @@ def main() -> None:
     options.add_argument("--worker", type=int)
     options.add_argument("--process-id", type=int, default=0)
     options.add_argument("--coordinator")
+    options.add_argument("--rows", type=int, default=ROWS)
     asked = options.parse_args()
     if asked.worker:
-        worker(asked.process_id, asked.worker, asked.coordinator)
+        worker(asked.process_id, asked.worker, asked.coordinator, asked.rows)
         return
     print("| processes × devices | ms a step (median) | min | over one device |")
     print("|---:|---:|---:|---:|")

@@ -15,7 +15,7 @@ from pullback import functional
 pytest.importorskip("torch")
 pytest.importorskip("optax")
 
-from pullback.benchmarks import clock, compare, epoch, floor, held, inputs, peers, plot, row, targets  # noqa: E402
+from pullback.benchmarks import clock, compare, epoch, floor, held, inputs, peers, plot, row, scaling_here, targets  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::pullback.data.SampleDataWarning")
 
@@ -274,3 +274,15 @@ def test_the_newest_version_is_compared_with(tmp_path):
     for name in ("0.9.0", "0.10.0", "latest"):
         (tmp_path / f"{name}.json").touch()
     assert compare._newest(tmp_path).name == "0.10.0.json"
+
+
+@pytest.mark.parametrize("num_processes, devices", [(1, 2), (2, 1)])
+def test_a_step_is_timed_on_fake_devices_and_in_processes(num_processes, devices):
+    row = scaling_here.measure(num_processes, devices, rows=256)
+    assert 0 < row["min"] <= row["ms"]
+
+
+def test_the_page_of_scaling_has_each_case_that_is_measured_here(root):
+    page = (root / "docs" / "scaling.md").read_text()
+    for num_processes, devices in scaling_here.CASES:
+        assert f"| {num_processes} × {devices} | " in page
