@@ -1,6 +1,7 @@
 """docs/: its examples run, and the page shows them as they are and says what they say."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,10 @@ import pytest
 
 from pullback import functional, parity
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "docs" / "examples").glob("*.py"))
+FOLDER = Path(__file__).parents[1] / "docs" / "examples"
+# The page of accelerators has this one, and its output is each machine's.
+MANY = FOLDER / "many_processes.py"
+EXAMPLES = sorted(path for path in FOLDER.glob("*.py") if path != MANY)
 
 
 @pytest.fixture
@@ -27,8 +31,12 @@ def test_an_example_runs_and_says_what_the_page_says(example, page, tmp_path):
     assert verdict == shown.split("```")[1].rstrip().splitlines()[-1], result.stdout
 
 
+def examples_on(page: str) -> dict[str, str]:
+    return dict(re.findall(r"^`(docs/examples/\w+\.py)`:\n\n```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
+
+
 def test_the_page_shows_every_example_as_it_is(root, page):
-    shown = dict(re.findall(r"^`(docs/examples/\w+\.py)`:\n\n```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
+    shown = examples_on(page)
     assert set(shown) == {f"docs/examples/{example.name}" for example in EXAMPLES}
     for name, text in shown.items():
         assert text == (root / name).read_text(), f"{name} has changed"
@@ -37,6 +45,55 @@ def test_the_page_shows_every_example_as_it_is(root, page):
 def test_the_page_links_to_files_that_exist(root, page):
     links = re.findall(r"\]\((\.\./[^)#]+)\)", page)
     assert links
+    assert not [link for link in links if not (root / "docs" / link).exists()]
+
+
+# docs/accelerators.md: what it shows runs, on eight devices of the CPU, and it claims no measurement that is not kept.
+
+
+@pytest.fixture
+def accelerators(root) -> str:
+    return (root / "docs" / "accelerators.md").read_text()
+
+
+def with_eight_devices(*command: str, cwd: Path) -> str:
+    env = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True, cwd=cwd, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_page_of_accelerators_shows_the_program_and_it_trains(accelerators, tmp_path):
+    assert examples_on(accelerators) == {"docs/examples/many_processes.py": MANY.read_text()}
+    *epochs, last = with_eight_devices(str(MANY), "--source", "sample", cwd=tmp_path).splitlines()
+    losses = [float(line.split()[-1]) for line in epochs]
+    assert len(losses) == 3 and losses[0] > losses[1] > 0
+    assert "8 of 8 devices, 4,000 of 4,000 places" in last
+
+
+def test_the_code_on_the_page_of_accelerators_runs(accelerators, tmp_path):
+    blocks = [block for block in re.findall(r"^```python\n(.*?)^```$", accelerators, re.DOTALL | re.MULTILINE)]
+    (code,) = [block for block in blocks if block != MANY.read_text()]
+    check = """
+from pullback.functional import forward_and_backward
+pixels = ((images[:3001].astype("float32") - 33.3) / 78.6).astype("float32")
+start = init_mlp(jax.random.key(0), (784, 64, 1))
+want, want_grads, _ = forward_and_backward(start, pixels, labels[:3001].astype("float32"))
+print(mesh.size, x.shape[0], int(mask.sum()), int(kept.sum()), abs(float(loss) / float(want) - 1) < 1e-5)
+"""
+    said = with_eight_devices("-c", code + check, cwd=tmp_path)
+    assert said.split() == ["8", "3008", "3001", "3001", "True"]
+
+
+def test_what_was_not_measured_on_hardware_is_said(root, accelerators):
+    kept = (root / "docs" / "parity-gpu.txt").is_file()
+    assert ("| NVIDIA GPU | | not measured |" in accelerators) != kept
+    assert "| TPU | | not measured |" in accelerators
+
+
+@pytest.mark.parametrize("name", ["accelerators.md", "scaling.md"])
+def test_these_pages_link_to_files_that_exist(root, name):
+    links = re.findall(r"\]\(([^)#:]+)\)", (root / "docs" / name).read_text())
     assert not [link for link in links if not (root / "docs" / link).exists()]
 
 
