@@ -13,7 +13,9 @@ def gather(value: Any) -> np.ndarray:
     value = np.asarray(value)
     if jax.process_count() == 1:
         return value[None]
-    return np.asarray(multihost_utils.process_allgather(value))
+    # As bytes: jax would make float32 of float64.
+    everybody = np.asarray(multihost_utils.process_allgather(value.reshape(-1).view(np.uint8)))
+    return everybody.view(value.dtype).reshape(len(everybody), *value.shape)
 
 
 def check_same(name: str, tree: Any) -> None:
@@ -23,15 +25,18 @@ def check_same(name: str, tree: Any) -> None:
     """
     if jax.process_count() == 1:
         return
-    leaves = [(f"{name}{jax.tree_util.keystr(path)}", leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
-    shown = [f"{path} {leaf.dtype}{list(np.shape(leaf))}" for path, leaf in leaves]
+    leaves = [
+        (f"{name}{jax.tree_util.keystr(path)}", leaf if isinstance(leaf, jax.Array) else np.asarray(leaf))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+    shown = [f"{path} {leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves]
     # First a digest of one size whatever the tree: with other leaves, the next gather would have another shape.
     everybody = gather(_digest(repr(shown).encode()))
     for process, theirs in enumerate(everybody):
         if np.any(theirs != everybody[0]):
             raise ValueError(
                 f"{name} must have the same leaves in all {len(everybody)} processes; process {process} has others "
-                f"than process 0 (here, in process {jax.process_index()}: {', '.join(shown)})"
+                f"than process 0 (here, in process {jax.process_index()}: {', '.join(shown) or 'none'})"
             )
     if not leaves:
         return
@@ -43,20 +48,19 @@ def check_same(name: str, tree: Any) -> None:
             for part, content in devices:
                 owner, bits = first.setdefault(part.tobytes(), (process, content.tobytes()))
                 if content.tobytes() != bits:
+                    other = "the same on all its devices" if owner == process else f"that of process {owner}"
                     raise ValueError(
                         f"{name} must be the same in all {len(everybody)} processes; {leaf} of process {process} is "
-                        f"not that of process {owner}. Draw them from one key, or load one file"
+                        f"not {other}. Draw them from one key, or load one file"
                     )
 
 
 def _parts(leaf: Any) -> np.ndarray:
     """For each device of this process, digests of which part of the leaf it holds, and of what is in it."""
-    if not isinstance(leaf, jax.Array):
-        leaf = jax.numpy.asarray(leaf)
-    shards = [
-        np.stack([_digest(repr(shard.index).encode()), _digest(np.asarray(shard.data).tobytes())])
-        for shard in leaf.addressable_shards
-    ]
+    parts = [((slice(None),) * leaf.ndim, leaf)]
+    if isinstance(leaf, jax.Array):
+        parts = [(shard.index, shard.data) for shard in leaf.addressable_shards]
+    shards = [np.stack([_digest(repr(index).encode()), _digest(np.asarray(data).tobytes())]) for index, data in parts]
     # One shape for all: an array that lies on one device counts as lying on each.
     return np.stack([shards[k % len(shards)] for k in range(jax.local_device_count())])
 

@@ -10,7 +10,6 @@ import contextlib
 import shlex
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -40,14 +39,16 @@ def processes(
     jax finds where it runs under SLURM, on Cloud TPU, under Open MPI or Kubernetes. It must be entered before jax
     computes anything. timeout: seconds to wait for the other processes, and for one that went silent.
 
-    Raises ValueError for arguments that do not fit, ConnectionError where the coordinator cannot be reached,
-    ProcessLost where a collective fails inside. Where jax must abort the process, stderr says so.
+    Raises ValueError for arguments that do not fit, ConnectionError where the coordinator cannot be reached, or its
+    port is taken, ProcessLost where a collective fails inside. Where jax must abort the process, stderr says so.
     """
     if coordinator is None and num_processes is None and process_id is None and not detect:
         yield
         return
     _check(coordinator, num_processes, process_id)
-    if process_id and coordinator is not None:
+    if coordinator is not None and process_id == 0:
+        _check_free(coordinator)
+    elif coordinator is not None and process_id is not None:
         _wait_for(coordinator, timeout)
     _configure()
     goodbye = _last_words(process_id, num_processes, timeout)
@@ -60,9 +61,11 @@ def processes(
             heartbeat_timeout_seconds=timeout,
             shutdown_timeout_seconds=timeout,
         )
-    except (ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         goodbye()
-        raise ValueError(f"processes: {_first_line(error)}. Give coordinator, num_processes and process_id") from error
+        missing = None in (coordinator, num_processes, process_id)
+        hint = ". Give coordinator, num_processes and process_id" if missing else ""
+        raise ValueError(f"processes: {_first_line(error)}{hint}") from error
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -72,12 +75,12 @@ def processes(
             f"process {jax.process_index()} of {jax.process_count()}: a collective failed, most likely because another "
             f"process ended ({_first_line(error)})"
         ) from error
+    else:
+        # Waits for the others, so that nobody leaves while another still needs the coordinator. After an error jax does
+        # that at exit, when the error is printed: where the others never come, it aborts.
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            jax.distributed.shutdown()
     finally:
-        lost = isinstance(sys.exc_info()[1], ProcessLost)
-        if not lost:
-            # Waits for the others, so that nobody leaves while another still needs the coordinator.
-            with contextlib.suppress(jax.errors.JaxRuntimeError):
-                jax.distributed.shutdown()
         goodbye()
 
 
@@ -107,6 +110,18 @@ def _wait_for(coordinator: str, timeout: int) -> None:
                     "Process 0 must run there, and its port be open"
                 ) from None
             time.sleep(0.2)
+
+
+def _check_free(coordinator: str) -> None:
+    """jax would crash where something else listens there, without a word of that."""
+    with socket.socket() as here:
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            here.bind(("", int(coordinator.rpartition(":")[2])))
+        except OSError as error:
+            raise ConnectionError(
+                f"processes: process 0 cannot listen at {coordinator}: {error.strerror}. Choose another port"
+            ) from None
 
 
 def _configure() -> None:

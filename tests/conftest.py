@@ -2,8 +2,12 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +103,81 @@ def empty_cache(tmp_path, monkeypatch) -> Path:
     """A cache of the test's own, with nothing in it."""
     monkeypatch.setitem(os.environ, "PULLBACK_DATA_DIR", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@dataclass
+class Process:
+    """One process of a run of many."""
+
+    popen: subprocess.Popen
+    out: Path
+    err: Path
+
+    @property
+    def said(self) -> list[dict[str, Any]]:
+        """The JSON that it said so far: gloo prints lines of its own among them."""
+        lines = self.out.read_text().split("\n")[:-1]
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    @property
+    def stderr(self) -> str:
+        return self.err.read_text()
+
+    def ended(self, within: float) -> int:
+        """The exit code; fails if it still runs after so many seconds."""
+        try:
+            return self.popen.wait(within)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"still runs after {within} s: {self.popen.args}\n{self.stderr[-2000:]}")
+
+
+def free_address() -> str:
+    with socket.socket() as here:
+        here.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{here.getsockname()[1]}"
+
+
+@pytest.fixture(scope="session")
+def start_processes() -> Iterator[Callable[..., list[Process]]]:
+    """`start(folder, command, count)`: processes of a run, on this machine, each with `devices` of its CPU.
+
+    only: which of them to start; each: more arguments of one of them; env: process -> its environment, in place of the
+    arguments that say where the others are.
+    """
+    started: list[Process] = []
+
+    def start(folder: Path, command: list[str], count: int, *, devices=2, only=None, each=None, env=None):
+        folder.mkdir(exist_ok=True)
+        address, new = free_address(), []
+        for k in range(count) if only is None else only:
+            where = ["--coordinator", address, "--num-processes", str(count), "--process-id", str(k)]
+            arguments = [sys.executable, *command, *([] if env else where), *(each or {}).get(k, [])]
+            variables = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
+            out, err = folder / f"{k}.out", folder / f"{k}.err"
+            with out.open("w") as stdout, err.open("w") as stderr:
+                popen = subprocess.Popen(
+                    arguments, env=variables | (env(k) if env else {}), stdout=stdout, stderr=stderr
+                )
+            new.append(Process(popen, out, err))
+        started.extend(new)
+        return new
+
+    yield start
+    for process in started:
+        if process.popen.poll() is None:
+            process.popen.kill()
+            process.popen.wait()
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., None]:
+    """Waits until something is true; fails after so many seconds."""
+
+    def until(true: Callable[[], Any], within: float = 60) -> None:
+        start = time.monotonic()
+        while not true():
+            if time.monotonic() - start > within:
+                pytest.fail(f"not so within {within} s")
+            time.sleep(0.05)
+
+    return until

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -48,3 +49,9 @@ def whole_numbers(n: int, sizes: tuple[int, ...]) -> tuple[Any, np.ndarray, np.n
 @pytest.fixture
 def whole() -> Callable[[int, tuple[int, ...]], tuple[Any, np.ndarray, np.ndarray]]:
     return whole_numbers
+
+
+@pytest.fixture(scope="session")
+def worker() -> list[str]:
+    """The script that one process of many runs."""
+    return [str(Path(__file__).parent / "worker.py")]
