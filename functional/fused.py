@@ -42,7 +42,7 @@ def fused_value_and_grad(
     reduction: Literal["mean", "sum"] = "mean",
     x_bar: bool = False,
     tile_rows: int | None = None,
-    mask: Array | None = None,
+    mask: Any = None,
     axis_name: Hashable | None = None,
 ) -> tuple[Array, Params] | tuple[Array, Params, Array]:
     """`(loss, grads)` of the dense net with squared error: `forward_and_backward`, made fast.
