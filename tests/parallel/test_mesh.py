@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import chex
 import jax
@@ -82,7 +83,7 @@ def test_layers_are_divided_in_pairs(layers, specs):
 def test_params_lie_on_the_mesh_as_they_were(whole, kind, bias):
     params, x, _ = whole(8, (6, 4, 8, 5))
     params = [(kind(w), kind(b) if bias else None) for w, b in params]
-    there = shard_params(make_mesh(4, 2), params)
+    there: Any = shard_params(make_mesh(4, 2), params)
     chex.assert_trees_all_equal(jax.tree.map(np.asarray, there), jax.tree.map(np.asarray, params))
     for layer, specs in zip(there, param_specs(params), strict=True):
         assert [None if leaf is None else leaf.sharding.spec for leaf in layer] == list(specs)

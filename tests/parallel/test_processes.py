@@ -147,10 +147,12 @@ def test_where_the_others_never_come_the_first_ends(start_processes, worker, unt
 
 def test_under_slurm_they_find_each_other(start_processes, worker, tmp_path):
     """What `srun` would set for two tasks on this host; the port that jax takes follows from the job's number."""
-    for job in range(os.getpid(), os.getpid() + 4096):
+
+    def is_free(job: int) -> bool:
         with socket.socket() as here:
-            if here.connect_ex(("127.0.0.1", job % 2**12 + 65535 - 2**12 + 1)):
-                break
+            return here.connect_ex(("127.0.0.1", job % 2**12 + 65535 - 2**12 + 1)) != 0
+
+    job = next(job for job in range(os.getpid(), os.getpid() + 4096) if is_free(job))
 
     def env(task: int) -> dict[str, str]:
         where = {"SLURM_JOB_ID": str(job), "SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_NUM_NODES": "1"}

@@ -115,7 +115,7 @@ def agree(out: Path) -> None:
     cases: dict[str, Any] = {
         "same": same,
         "empty": [],
-        "nan": np.float32([np.nan, -0.0]),
+        "nan": np.array([np.nan, -0.0], np.float32),
         "divided": divided,
         "number": 3,
         "value": [(same["w"], same["b"]), (same["w"] + me, None)],

@@ -1,5 +1,7 @@
 """The net on all devices is one more implementation, and of many processes the report says whether they agree."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from pullback import parallel
 from pullback.parity import check_mnist, sharded
+from pullback.parity.result import Result
 
 SMALL = {"batch_size": 13, "hidden": 6, "source": "sample"}
 
@@ -31,7 +34,7 @@ def test_one_device_is_no_other_implementation():
 @pytest.mark.eight_devices
 @pytest.mark.parametrize("wrong", ["no all-reduce", "mean over places", "mask dropped"])
 def test_a_wrong_sharded_step_is_found_and_blamed(wrong, monkeypatch):
-    right = parallel.sharded_value_and_grad
+    right: Any = parallel.sharded_value_and_grad
 
     def step(mesh, params, x, targ, mask, **options):
         if wrong == "mask dropped":
@@ -51,7 +54,7 @@ def test_verdicts_of_processes(ok, monkeypatch):
     monkeypatch.setattr(sharded, "gather", lambda said: np.array([1, said, 1]))
     monkeypatch.setattr(jax, "process_count", lambda: 3)
     monkeypatch.setattr(sharded, "check_same", lambda name, grads: None)
-    result = sharded.Result(None, None, [], None)
+    result = Result(None, None, [], None)
     gradients, verdicts = sharded.process_findings(lambda: result, (), ok)
     assert (gradients.status, gradients.text) == ("pass", "bitwise equal in all 3 processes")
     said = ("pass", "the same in all 3 processes") if ok else ("FAIL", "process 1 of 3 says FAIL")
@@ -63,5 +66,5 @@ def test_gradients_that_differ_are_a_failure(monkeypatch):
         raise ValueError(f"{name} must be the same in all 2 processes; grads[0][0] of process 1 is not")
 
     monkeypatch.setattr(sharded, "check_same", differ)
-    gradients, _ = sharded.process_findings(lambda: sharded.Result(None, None, [], None), (), True)
+    gradients, _ = sharded.process_findings(lambda: Result(None, None, [], None), (), True)
     assert gradients.status == "FAIL" and "grads[0][0] of process 1" in gradients.text

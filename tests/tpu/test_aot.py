@@ -9,15 +9,14 @@ if importlib.util.find_spec("libtpu") is None:
     pytest.skip("needs libtpu, in an environment of its own: make test-tpu", allow_module_level=True)
 
 from pullback.benchmarks import aot, scaling
+from pullback.parallel import make_mesh
 
-CASES = [
-    pytest.param(program, id=f"{title}: {program.name}")
-    for title, mesh, sizes in aot.meshes()
-    for program in aot.programs(mesh, sizes)
-]
+CASES = {
+    f"{title}: {program.name}": program for title, mesh, sizes in aot.meshes() for program in aot.programs(mesh, sizes)
+}
 
 
-@pytest.mark.parametrize("program", CASES)
+@pytest.mark.parametrize("program", CASES.values(), ids=CASES.keys())
 def test_it_compiles_it_fits_and_its_collectives_are_those_expected(program):
     of = aot.compiled(program)
     assert of.collectives == program.collectives
@@ -27,8 +26,7 @@ def test_it_compiles_it_fits_and_its_collectives_are_those_expected(program):
 
 def test_every_function_is_compiled_for_one_chip_for_four_and_for_sixteen():
     names = {}
-    for case in CASES:
-        (program,) = case.values
+    for program in CASES.values():
         names.setdefault(program.mesh.size, set()).add(program.name)
     of_all = {"forward", "forward_and_backward", "fused step, uint8", "sgd_epoch, one step of it"}
     assert {size: of_all <= found for size, found in names.items()} == {1: True, 4: True, 16: True}
@@ -37,8 +35,7 @@ def test_every_function_is_compiled_for_one_chip_for_four_and_for_sixteen():
 
 def test_more_chips_have_less_work_each():
     flops = {}
-    for case in CASES:
-        (program,) = case.values
+    for program in CASES.values():
         if program.name == "forward_and_backward" and program.mesh.shape["model"] == 1:
             flops[program.mesh.size] = aot.compiled(program).flops
     assert flops[4] == pytest.approx(flops[1] / 4, rel=0.01) and flops[16] == pytest.approx(flops[1] / 16, rel=0.01)
@@ -46,16 +43,16 @@ def test_more_chips_have_less_work_each():
 
 def test_a_gradient_that_is_not_reduced_is_seen():
     """The check on the check: without its all-reduce, the same program has no collective."""
-    mesh = aot.make_mesh(devices=aot.chips("v5e:2x2"))
+    mesh = make_mesh(devices=aot.chips("v5e:2x2"))
     (with_one,) = [p for p in aot.programs(mesh, aot.LESSON) if p.name == "forward_and_backward"]
     assert aot.compiled(with_one).collectives != ()
-    one_chip = aot.make_mesh(devices=aot.chips("v5e:2x2")[:1])
+    one_chip = make_mesh(devices=aot.chips("v5e:2x2")[:1])
     (without,) = [p for p in aot.programs(one_chip, aot.LESSON) if p.name == "forward_and_backward"]
     assert aot.compiled(without).collectives == ()
 
 
 def test_a_net_that_is_too_large_for_a_chip_is_refused():
-    mesh = aot.make_mesh(devices=aot.chips("v5e:2x2")[:1])
+    mesh = make_mesh(devices=aot.chips("v5e:2x2")[:1])
     large = next(p for p in aot.programs(mesh, (784, 50, 1), rows=40_000_000) if p.name == "forward_and_backward")
     with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED|hbm|HBM"):
         aot.compiled(large)
