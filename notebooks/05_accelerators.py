@@ -18,7 +18,8 @@
 #
 # - say where an array is, and put it where the work is;
 # - tell the time to compile from the time to run, and measure both fairly;
-# - say what a "float32" product is on your device, and what that does to a comparison of gradients.
+# - say what a "float32" product is on your device, and what that does to a comparison of gradients;
+# - divide a step over several devices, and see what travels between them.
 #
 # All of it runs on a CPU too; where an accelerator behaves otherwise, the page says so. You need Python and a little
 # NumPy. Notebooks 1 and 2 (the forward and the backward pass) help, but are not needed. Outputs with times, sizes of
@@ -560,6 +561,203 @@ print(f"{count:,} rounded to bfloat16     {float(jnp.bfloat16(count)):>5,.0f}")
 # The rules of this library keep sums of half-precision numbers in float32 and round once, at the end, in backward too.
 # (The matmul precision has no part in this: it is for products of float32 arrays only.)
 #
+# ## One step on eight devices
+#
+# The loss is a mean over rows, and each weight's gradient a sum over rows. So the rows may lie on several devices. Each
+# device takes its rows forward and backward, and then the sums of all devices are added up. That last step is called an
+# *all-reduce*: each device gives an array, and each gets the sum.
+#
+# Where JAX finds one CPU and nothing else, it can pretend that it is eight. Normally you ask for them before Python
+# starts, with `JAX_NUM_CPU_DEVICES=8` in the environment, because JAX counts its devices once, when it is first used.
+# This notebook has used it all along, on one device, so that the times above are those of one. The next cell makes JAX
+# forget its devices and count again. (Arrays made before lie on the device of that time, so we make the weights anew.)
+
+# %% tags=["varies"]
+from jax.extend.backend import clear_backends
+
+if jax.default_backend() == "cpu" and jax.device_count() == 1:
+    clear_backends()
+    jax.config.update("jax_num_cpu_devices", 8)
+
+devices = jax.device_count()
+print(f"{devices} device{'s' if devices > 1 else ''}: {', '.join(str(device) for device in jax.devices())}")
+if devices == 1:
+    print("One accelerator: all cells below run, on a mesh of one device, and there is nothing to add up.")
+
+# %% [markdown]
+# On a machine with several GPUs, or on a TPU, these are the real ones, and the cells below use them. The eight of a CPU
+# share its cores. They are there to learn and to test with. They are not faster.
+#
+# ### Rows on a mesh
+#
+# A *mesh* is an array of devices whose axes have names. Ours are "data" and "model"; for now all devices stand along
+# "data". `shard_batch` divides the rows along it. 3,001 rows do not divide by eight, so it fills up with rows of zeros,
+# and returns a mask that says which rows are real. `shard_params` puts the same weights on each device.
+
+# %% tags=["varies"]
+from pullback.parallel import make_mesh, param_specs, shard_batch, shard_params, sharded_value_and_grad
+
+mesh = make_mesh()
+rows = 3001
+x_rows, targ_rows, mask = shard_batch(mesh, x[:rows], targ[:rows])
+start = init_mlp(jax.random.key(0), (m, nh, 1))
+params_there = shard_params(mesh, start)
+
+print(f"mesh: {mesh.shape['data']} along data × {mesh.shape['model']} along model")
+print(f"{rows:,} rows are {x_rows.shape[0]:,} places, {int(mask.sum()):,} of them real")
+for piece, real in zip(x_rows.addressable_shards, mask.addressable_shards, strict=True):
+    first = piece.index[0].start or 0
+    held = f"places {first:>5,} to {first + len(piece.data) - 1:>5,}"
+    print(f"  {str(piece.device):<12} {held}, {np.asarray(real.data).sum():>5,} of {len(piece.data):,} real")
+
+# %% [markdown]
+# The batch is one array still: `x_rows.shape` is that of all places, and `x_rows.sum()` sums all of them. Where its
+# pieces lie is its *sharding*. Let us draw it, from what the arrays say themselves. The numbers are devices; where a
+# piece has several, each of them has a copy of it; gray is on all. (`jax.debug.visualize_array_sharding(x_rows)` prints
+# such a picture for any array of one or two axes.)
+
+
+# %%
+def draw(axis, name, array):
+    owners = {}
+    for shard in array.addressable_shards:
+        where = tuple((i.start or 0, i.stop or size) for i, size in zip(shard.index, array.shape, strict=True))
+        owners.setdefault(where, []).append(shard.device.id)
+    height, width = array.shape
+    for ((top, bottom), (left, right)), ids in owners.items():
+        corner, size = (left / width, top / height), ((right - left) / width, (bottom - top) / height)
+        color = "lightgray" if len(ids) == devices else plt.cm.Set3(min(ids) % 12)
+        axis.add_patch(plt.Rectangle(corner, *size, facecolor=color, edgecolor="white", lw=2))
+        middle = (corner[0] + size[0] / 2, corner[1] + size[1] / 2)
+        axis.text(*middle, " ".join(map(str, sorted(ids))), ha="center", va="center", fontsize=9)
+    axis.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[], title=f"{name} {height:,} × {width:,}")
+    axis.title.set_fontsize(9)
+
+
+def draw_all(x, params):
+    figure, axes = plt.subplots(1, 3, figsize=(7, 2.6))
+    for axis, (name, array) in zip(axes, {"x": x, "w1": params[0][0], "w2": params[1][0]}.items(), strict=True):
+        draw(axis, name, array)
+    figure.suptitle("which device holds which part (rows go down, columns across)", fontsize=9)
+    plt.tight_layout()
+    plt.show()
+
+
+draw_all(x_rows, params_there)
+
+# %% [markdown]
+# ### The step
+#
+# `sharded_value_and_grad` does on each device what `forward_and_backward` does (in tiles of rows, and without `x_bar`),
+# and then adds up. It gets the mesh first, and the rest as you would expect. We hold what it returns against the whole
+# batch on one device, with no mesh and no mask:
+
+# %%
+import functools
+
+step = jax.jit(functools.partial(sharded_value_and_grad, mesh))
+loss, grads = step(params_there, x_rows, targ_rows, mask)
+loss_of_one, grads_of_one = loss_and_grads(start, x[:rows], targ[:rows])
+print(f"loss  sharded {loss:.4f}   on one device {loss_of_one:.4f}")
+
+# %% tags=["varies"]
+pairs = {"loss": (loss, loss_of_one)}
+for layer, (sharded, of_one) in enumerate(zip(grads, grads_of_one, strict=True), start=1):
+    pairs |= {f"w{layer}": (sharded[0], of_one[0]), f"b{layer}": (sharded[1], of_one[1])}
+for name, (ours, want) in pairs.items():
+    ours, want = np.asarray(ours), np.asarray(want)
+    print(f"{name:<5} largest |difference| / largest |value|  {np.abs(ours - want).max() / np.abs(want).max():.0e}")
+loss_of_places, _ = step(params_there, x_rows, targ_rows)
+print(f"\nwithout the mask: loss {loss_of_places:.4f}, {loss_of_places / loss:.4f} of it")
+print(f"by hand: {rows:,} / {len(x_rows):,} is {rows / len(x_rows):.4f}")
+
+# %% [markdown]
+# They are equal but for rounding: the terms of each sum are the same, and they are added up in another order. The last
+# lines show what the mask is for. Without it the mean is that of all places, and too small. (A row of zeros adds
+# nothing to the sum here, because the first biases are 0. Later it would.)
+#
+# "But for rounding" is a claim that can be checked. Where JAX finds several devices, `pullback parity` has one column
+# more, `sharded`, and holds it against float64 within the derived bound, like the others:
+
+# %% tags=["varies"]
+report = parity.check_mnist(rows, nh)
+in_all = {row.leaf: row.deviations["sharded"] for row in report.rows if "sharded" in row.deviations}
+for leaf, deviation in in_all.items():
+    print(f"{leaf:<7} sharded uses {deviation.budget:.1%} of its bound")
+of_net = next(row for row in report.rows if row.check == "net")
+print(f"ok: {report.ok}; implementations of the net: {', '.join(of_net.deviations)}")
+
+# %% [markdown]
+# ### What travels
+#
+# The compiled program says which data goes from device to device. We look for *collectives*, the operations in which
+# devices exchange data, and count the numbers in each:
+
+
+# %%
+def collectives(program, *args):
+    kinds = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all"
+    found = []
+    for line in program.lower(*args).compile().as_text().splitlines():
+        if match := re.search(rf" = (.*?) ({kinds})(-start)?\(", line):
+            shapes = [
+                [int(size) for size in dims.split(",") if size] for dims in re.findall(r"\w\[([\d,]*)\]", match[1])
+            ]
+            found.append(f"{match[2]} of {sum(int(np.prod(shape)) for shape in shapes):,} numbers")
+    return found or ["none: there is one device"]
+
+
+# %% tags=["varies"]
+small_tiles = jax.jit(functools.partial(sharded_value_and_grad, mesh, tile_rows=100))
+for name, program in (("one tile a device", step), ("tiles of 100 rows", small_tiles)):
+    print(f"{name}   {', '.join(collectives(program, params_there, x_rows, targ_rows, mask))}")
+weights = sum(leaf.size for leaf in jax.tree.leaves(start))
+print(f"by hand            {weights:,} gradients, the loss, and the number of real rows: {weights + 2:,}")
+
+# %% [markdown]
+# One all-reduce a step. No row of `x` travels, and it does not matter how many rows there are: 157 kB go round for 64
+# rows or for 64 million. A device may take its rows in several tiles (*microbatches*) to save memory; it adds them up
+# itself, and the all-reduce comes once, at the end.
+#
+# ### A wide layer, divided
+#
+# So far each device had all weights. A layer may become too wide for that. Then there is the other axis of the mesh,
+# "model". The first layer of a pair is divided by its units, the columns of `w1`, and the second by its inputs, the
+# rows of `w2`. A device then has some hidden units, and of the second layer exactly the weights that these units meet.
+
+# %% tags=["varies"]
+model = 2 if devices % 2 == 0 else 1
+both = make_mesh(model=model)
+wide = init_mlp(jax.random.key(0), (m, 1024, 1))
+for name, (w, b) in zip(("layer 1", "layer 2"), param_specs(wide), strict=True):
+    print(f"{name}   w {str(w):<30} b {b}")
+wide_there = shard_params(both, wide)
+x_wide, targ_wide, mask_wide = shard_batch(both, x[:rows], targ[:rows])
+draw_all(x_wide, wide_there)
+
+# %% [markdown]
+# With eight devices the mesh is 4 × 2. Four pieces of the rows, each on two devices, and two halves of each layer, each
+# on four. Devices 0 and 1 have the same rows and other units.
+#
+# What does it cost? The second layer's output is a sum over hidden units, and each device has half of them. So there is
+# one more all-reduce, of one output for each row that the device has. In return each device has half of the weights and
+# of the gradients, and its part of the other all-reduce is half as large:
+
+# %% tags=["varies"]
+wide_step = jax.jit(functools.partial(sharded_value_and_grad, both))
+for collective in collectives(wide_step, wide_there, x_wide, targ_wide, mask_wide):
+    print(collective)
+places, own = x_wide.shape[0] // both.shape["data"], (m + 1 + 1) * 1024 // model + 1
+print(f"by hand: {places:,} outputs (where model is more than 1); {own:,} gradients, the loss, the number of rows")
+loss, _ = wide_step(wide_there, x_wide, targ_wide, mask_wide)
+loss_of_one, _ = loss_and_grads(wide, x[:rows], targ[:rows])
+print(f"loss: {loss:.4f}, on one device {loss_of_one:.4f}")
+
+# %% [markdown]
+# Which division is better is a matter of numbers: gradients (as many as weights) against outputs (as many as rows). The
+# same functions also run in many processes on many machines; `docs/accelerators.md` has the commands, and
+# `docs/scaling.md` says how far it goes.
+#
 # ## What you have now
 #
 # - Functions name no device. `.devices()` says where an array lies; `jax.device_put` puts it on the device once, in
@@ -570,5 +768,5 @@ print(f"{count:,} rounded to bfloat16     {float(jnp.bfloat16(count)):>5,.0f}")
 #   shapes: `2 n m h` for a product.
 # - float32 arrays do not mean float32 products. On a CPU they do; on a GPU with TF32, or on a TPU, ask for `"highest"`.
 # - A parity check that fails on an accelerator and passes on a CPU: first pin the precision, then ask again.
-#
-# This page was about one device. Several devices are a matter for the documentation.
+# - Rows may lie on several devices. A mesh says on which, a mask which rows are real, and one all-reduce a step adds up
+#   what the devices have.
