@@ -254,11 +254,11 @@ else:
     print(f"results     {memory.output_size_in_bytes / MB:9.3f} MB", end="")
     print(f"   by hand: loss, gradients, x_bar{4 * (1 + weights + n * m) / MB:9.3f} MB")
     print(f"temporary   {memory.temp_size_in_bytes / MB:9.3f} MB", end="")
-    print(f"   by hand: the {nh} hidden units   {4 * n * nh / MB:9.3f} MB")
+    print(f"   by hand: the {nh} hidden units, 2× {2 * 4 * n * nh / MB:7.3f} MB")
 
 # %% [markdown]
-# On a CPU the temporaries are, for the most part, what forward keeps for backward: the hidden layer's output for each
-# row. (`x` is kept too, but it is an argument and lies there anyway.)
+# On a CPU the temporaries are two arrays with a number for each row and hidden unit: the hidden layer's output, which
+# forward keeps for backward, and its gradient. (`x` is kept too, but it is an argument and lies there anyway.)
 #
 # Then the work. A product of `[n, m]` and `[m, h]` has `n h` entries, each a sum of `m` products: `m` multiplications
 # and `m` additions, so `2 n m h` operations (FLOP). The chain has three products a layer: forward, and in backward one
