@@ -85,6 +85,32 @@ print(mesh.size, x.shape[0], int(mask.sum()), int(kept.sum()), abs(float(loss) /
     assert said.split() == ["8", "3008", "3001", "3001", "True"]
 
 
+REFUSED = """
+import jax, numpy
+from pullback.functional import init_mlp
+from pullback.parallel import make_mesh, shard_order, shard_params, sharded_value_and_grad
+
+params, mesh = init_mlp(jax.random.key(0), (784, 50, 1)), make_mesh()
+x, targ = numpy.zeros((3001, 784), numpy.float32), numpy.zeros(3001, numpy.float32)
+for ask in (
+    lambda: make_mesh(16),
+    lambda: make_mesh(model=3),
+    lambda: shard_params(make_mesh(model=8), params),
+    lambda: sharded_value_and_grad(mesh, params, x, targ),
+    lambda: shard_order(mesh, 3001, batch=100, seed=0),
+):
+    try:
+        ask()
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_what_does_not_fit_is_refused_in_the_words_of_the_page(accelerators, tmp_path):
+    said = with_eight_devices("-c", REFUSED, cwd=tmp_path)
+    assert len(said.splitlines()) == 5 and f"```\n{said}```\n" in accelerators
+
+
 def test_what_was_not_measured_on_hardware_is_said(root, accelerators):
     kept = (root / "docs" / "parity-gpu.txt").is_file()
     assert ("| NVIDIA GPU | | not measured |" in accelerators) != kept
