@@ -1,10 +1,17 @@
 """`pullback parity` in real processes on this machine: one report, one verdict, and nobody left waiting."""
 
+import contextlib
 import importlib
 import signal
 import time
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+
+from pullback import parallel, parity
+from pullback.parity import Report
 
 PARITY = [
     "-c",
@@ -40,14 +47,17 @@ def test_processes_that_check_different_things_are_refused(start_processes, tmp_
         assert "Traceback" not in process.stderr
 
 
-def test_where_one_is_killed_the_other_ends(start_processes, until, tmp_path):
+@pytest.mark.parametrize("which", [0, 1])
+def test_where_one_is_killed_the_other_ends(start_processes, until, tmp_path, which):
     started = start_processes(tmp_path, [*PARITY, "--full"], 2)
     until(lambda: all("[Gloo]" in process.out.read_text() + process.stderr for process in started))
-    started[1].popen.send_signal(signal.SIGKILL)
+    started[which].popen.send_signal(signal.SIGKILL)
     killed = time.monotonic()
-    assert started[0].ended(60) != 0
+    other = started[1 - which]
+    assert other.ended(60) != 0
     assert time.monotonic() - killed < 45
-    until(lambda: "pullback: process 0 of 2" in started[0].stderr, 10)
+    until(lambda: f"pullback: process {1 - which} of 2" in other.stderr, 10)
+    assert "Traceback" not in other.stderr and "PASS" not in other.out.read_text()
 
 
 def test_no_coordinator_is_one_sentence(run, monkeypatch):
@@ -74,3 +84,45 @@ def test_usage(run, args, message):
     result = run("parity", *args)
     assert result.exit_code == 2 and message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_options_of_many_processes_arrive(run, monkeypatch):
+    given = []
+
+    @contextlib.contextmanager
+    def processes(*args, **options):
+        given.append((args, options))
+        yield
+
+    monkeypatch.setattr(parallel, "processes", processes)
+    assert run(*PARITY[2:], "--coordinator", "host:80", "--num-processes", "2", "--process-id", "1").exit_code == 0
+    assert run(*PARITY[2:], "--detect").exit_code == 0
+    assert given == [(("host:80", 2, 1), {"detect": False}), ((None, None, None), {"detect": True})]
+
+
+@pytest.mark.parametrize("ok, code", [(True, 0), (False, 1)])
+def test_all_processes_have_the_exit_code_and_the_first_prints(run, monkeypatch, ok, code):
+    report = parity.check(jnp.square, np.ones(2, np.float32), checks=["values"])
+    monkeypatch.setattr(Report, "ok", property(lambda report: ok))
+    monkeypatch.setattr(parity, "check_mnist", lambda **_: report)
+    first = run(*PARITY[2:])
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    other = run(*PARITY[2:])
+    assert first.exit_code == other.exit_code == code and first.stdout and other.stdout == ""
+
+
+def test_where_a_process_is_lost_the_command_leaves_at_once(run, monkeypatch):
+    """Not as usual: jax, at exit, would wait for the process that is gone."""
+    left = []
+
+    def lost(**_):
+        raise parallel.ProcessLost("process 0 of 2: a collective failed")
+
+    def leave(code):
+        left.append(code)
+        raise SystemExit(code)
+
+    monkeypatch.setattr(parity, "check_mnist", lost)
+    monkeypatch.setattr("os._exit", leave)
+    result = run(*PARITY[2:])
+    assert left == [2] and result.stderr == "pullback: process 0 of 2: a collective failed\n"

@@ -48,16 +48,10 @@ def test_a_masked_row_counts_for_nothing(reduction, tile_rows):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_keeps_its_dtype(dtype):
+    """A mean over 8 rows of 4 only moves the point, and no sum is wider than float32: exact."""
     params, x, targ = arguments(dtype=dtype)
-    got = fused_value_and_grad(params, x, targ, mask=KEPT, x_bar=True)
-    assert {leaf.dtype.name for leaf in jax.tree.leaves(got)} == {dtype}
-    loss, grads, x_bar = got
-    want_loss, want_grads, want_x_bar = forward_and_backward(params, x[KEPT], targ[KEPT])
-    assert float(loss) == pytest.approx(float(want_loss), rel=0.02)
-    for leaf, right in zip(
-        jax.tree.leaves((grads, x_bar[KEPT])), jax.tree.leaves((want_grads, want_x_bar)), strict=True
-    ):
-        np.testing.assert_allclose(leaf.astype("float32"), right.astype("float32"), rtol=0.02, atol=0.05)
+    loss, grads, x_bar = fused_value_and_grad(params, x, targ, mask=KEPT, x_bar=True)
+    same((loss, grads, x_bar[KEPT]), forward_and_backward(params, x[KEPT], targ[KEPT]))
 
 
 def test_a_mask_may_be_traced_and_all_true_or_all_false():

@@ -1,15 +1,15 @@
 """The net on all devices is one more implementation, and of many processes the report says whether they agree."""
 
+import sys
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback import parallel
-from pullback.parity import check_mnist, sharded
-from pullback.parity.result import Result
+from pullback.parity import check_mnist, in_jax, sharded
+from pullback.parity.result import Result, result_leaves
+from pullback.parity.sharded import net_sharded
 
 SMALL = {"batch_size": 13, "hidden": 6, "source": "sample"}
 
@@ -31,21 +31,67 @@ def test_one_device_is_no_other_implementation():
     assert "sharded" not in report.implementations and report.about["device"].startswith("cpu (cpu), ")
 
 
+def without_the_all_reduce(whole_batch):
+    return lambda squares, sums, size, mask, axis_name, acc: whole_batch(squares, sums, size, mask, None, acc)
+
+
+def counting_padding(whole_batch):
+    """Divided by the number of places."""
+    return lambda squares, sums, size, mask, axis_name, acc: whole_batch(
+        squares, sums, size, mask | True, axis_name, acc
+    )
+
+
+def counting_devices(whole_batch):
+    """Divided by the mean of what the devices have."""
+
+    def whole(*args):
+        squares, sums, count = whole_batch(*args)
+        return squares, sums, count / 8
+
+    return whole
+
+
+def bias_of_one_device(whole_batch):
+    def whole(squares, sums, size, mask, axis_name, acc):
+        here = jax.lax.axis_index(axis_name) == 0
+        sums = [(w, jax.numpy.where(here, b, 0)) for w, b in sums]
+        return whole_batch(squares, sums, size, mask, axis_name, acc)
+
+    return whole
+
+
 @pytest.mark.eight_devices
-@pytest.mark.parametrize("wrong", ["no all-reduce", "mean over places", "mask dropped"])
-def test_a_wrong_sharded_step_is_found_and_blamed(wrong, monkeypatch):
-    right: Any = parallel.sharded_value_and_grad
-
-    def step(mesh, params, x, targ, mask, **options):
-        if wrong == "mask dropped":
-            return right(mesh, params, x, targ, jnp.ones_like(mask), **options)
-        loss, grads, x_bar = right(mesh, params, x, targ, mask, **options)
-        share = 1 / 8 if wrong == "no all-reduce" else 13 / 16
-        return loss, jax.tree.map(lambda g: g * jnp.asarray(share, g.dtype), grads), x_bar
-
-    monkeypatch.setattr(sharded, "sharded_value_and_grad", step)
-    report = check_mnist(**SMALL)
+@pytest.mark.parametrize(
+    "name, change, leaves",
+    [
+        ("whole_batch", without_the_all_reduce, {"loss", "w1", "b1", "w2", "b2", "x_bar", "output"}),
+        ("whole_batch", counting_padding, {"loss", "w1", "b1", "w2", "b2", "x_bar"}),
+        ("whole_batch", counting_devices, {"loss", "w1", "b1", "w2", "b2", "x_bar"}),
+        ("whole_batch", bias_of_one_device, {"b1", "b2"}),
+        ("of_rows", lambda _: lambda mask: lambda d: d, {"loss", "b2"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_wrong_step_is_named(monkeypatch, name, change, leaves):
+    fused = sys.modules["pullback.functional.fused"]
+    monkeypatch.setattr(fused, name, change(getattr(fused, name)))
+    report = check_mnist(61, 4, source="sample")
     assert not report.ok and report.culprits == ["sharded"]
+    failed = {row.leaf for row in report.rows if not row.ok}
+    assert leaves <= failed and (name == "of_rows" or leaves == failed)
+
+
+@pytest.mark.eight_devices
+def test_what_comes_back_is_whole_and_of_the_rows_alone():
+    rng = np.random.default_rng(0)
+    params = [(rng.integers(-1, 2, (6, 4)), np.ones(4)), (rng.integers(-1, 2, (4, 1)), np.ones(1))]
+    args: Any = (params, rng.integers(-2, 3, (4, 6)), rng.integers(0, 10, 4))
+    args = jax.tree.map(lambda a: np.asarray(a, np.float32), args)
+    got, want = result_leaves(net_sharded(jax.devices())(*args)), result_leaves(in_jax.net_twin(*args))
+    assert got.keys() == want.keys()
+    for name, leaf in want.items():
+        np.testing.assert_array_equal(got[name], leaf)
 
 
 @pytest.mark.parametrize("ok", [True, False])
