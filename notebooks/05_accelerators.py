@@ -618,6 +618,9 @@ for piece, real in zip(x_rows.addressable_shards, mask.addressable_shards, stric
 
 
 # %%
+from matplotlib.patches import Rectangle
+
+
 def draw(axis, name, array):
     owners = {}
     for shard in array.addressable_shards:
@@ -627,7 +630,7 @@ def draw(axis, name, array):
     for ((top, bottom), (left, right)), ids in owners.items():
         corner, size = (left / width, top / height), ((right - left) / width, (bottom - top) / height)
         color = "lightgray" if len(ids) == devices else plt.cm.Set3(min(ids) % 12)
-        axis.add_patch(plt.Rectangle(corner, *size, facecolor=color, edgecolor="white", lw=2))
+        axis.add_patch(Rectangle(corner, *size, facecolor=color, edgecolor="white", lw=2))
         middle = (corner[0] + size[0] / 2, corner[1] + size[1] / 2)
         axis.text(*middle, " ".join(map(str, sorted(ids))), ha="center", va="center", fontsize=9)
     axis.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[], title=f"{name} {height:,} × {width:,}")

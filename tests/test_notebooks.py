@@ -5,6 +5,7 @@ They are executed by `make notebooks`, not here.
 
 import copy
 import importlib.util
+import re
 import subprocess
 import sys
 
@@ -246,6 +247,22 @@ def test_the_first_cell_alone_says_what_to_do(installing, tmp_path, monkeypatch)
     with pytest.raises(ImportError, match=r"pullback.parity: clone .* %pip install 'CLONE\[parity\]'.* open thi"):
         exec(cell, {})
     assert not commands
+
+
+def test_the_fifth_shows_one_step_on_eight_devices(root):
+    """Its cells vary with the devices that are there; what is kept is of eight."""
+    notebook = nbformat.read(root / "notebooks" / "05_accelerators.ipynb", as_version=4)
+    said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    for line in (
+        "8 devices: ",
+        "mesh: 8 along data × 1 along model",
+        "3,001 rows are 3,008 places, 3,001 of them real",
+        "one tile a device   all-reduce of 39,303 numbers\n",
+        "tiles of 100 rows   all-reduce of 39,303 numbers\n",
+        "all-reduce of 751 numbers\nall-reduce of 402,435 numbers\nby hand: 751 outputs",
+    ):
+        assert line in said
+    assert re.search(r"^ok: True; implementations of the net: .*, sharded$", said, re.MULTILINE)
 
 
 # What would find a stale one.
