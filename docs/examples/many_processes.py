@@ -41,7 +41,7 @@ def train(epochs: int, batch: int, model: int, source: str) -> None:
     epoch = jax.jit(functools.partial(sharded_sgd_epoch, mesh), donate_argnums=0)
     for k in range(epochs):
         order, mask = shard_order(mesh, n, batch, seed=k)
-        params, losses = epoch(params, x, targ, order, 0.01, mask=mask, **moments)
+        params, losses = epoch(params, x, targ, order, 0.002, mask=mask, **moments)
         print(f"process {jax.process_index()}: epoch {k}, mean loss of its steps {np.mean(losses):.4f}", flush=True)
 
     step = jax.jit(functools.partial(sharded_value_and_grad, mesh))
