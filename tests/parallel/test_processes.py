@@ -123,6 +123,17 @@ def test_where_one_is_ended_all_end_and_say_so(start_processes, worker, until, t
         until(lambda process=process, sentence=sentence: sentence.search(process.stderr), 10)
 
 
+def test_one_that_goes_silent_is_missed(start_processes, worker, until, tmp_path):
+    """Stopped, not ended: its connections stay open, and only its heartbeats stay away."""
+    started = start_processes(tmp_path, [*worker, "endless", str(tmp_path), *TIMEOUT], 3, devices=1)
+    until(lambda: all(process.said for process in started))
+    started[1].popen.send_signal(signal.SIGSTOP)
+    for k in (0, 2):
+        assert started[k].ended(40) != 0
+        until(lambda k=k: ENDED.format(k, 3) in started[k].stderr or "a collective failed" in started[k].stderr, 10)
+    assert started[1].popen.poll() is None
+
+
 def test_an_error_of_ones_own_is_shown_before_the_others_are_missed(start_processes, worker, until, tmp_path):
     started = start_processes(tmp_path, [*worker, "fail", str(tmp_path), *TIMEOUT], 2, devices=1)
     assert all(process.ended(30) != 0 for process in started)
