@@ -7,6 +7,8 @@ docs/scaling.md, and in the constants below.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pullback.parallel import make_mesh
+
 from . import aot
 
 SLICES = {1: (1, 1), 4: (2, 2), 8: (2, 4), 16: (4, 4), 32: (4, 8), 64: (8, 8), 128: (8, 16), 256: (16, 16)}
@@ -52,13 +54,19 @@ class Point:
         return self.compute + self.all_reduce
 
 
+def fused_step(count: int, sizes: tuple[int, ...], rows: int, tile_rows: int | None = None) -> aot.Figures:
+    """What the compiler says of the fused step on uint8, on a slice of so many chips."""
+    a, b = SLICES[count]
+    devices = aot.chips("v5e:2x2")[:1] if count == 1 else aot.chips(f"v5e:{a}x{b}")
+    programs = aot.programs(make_mesh(devices=devices), sizes, rows, tile_rows=tile_rows)
+    return aot.compiled(next(program for program in programs if program.name == "fused step, uint8"))
+
+
 def points(sizes: tuple[int, ...], rows: int, weak: bool) -> Iterator[Point]:
     """rows on each chip (weak scaling) or all together (strong)."""
-    for count, (a, b) in SLICES.items():
-        devices = aot.chips("v5e:2x2")[:1] if count == 1 else aot.chips(f"v5e:{a}x{b}")
-        mesh, total = aot.make_mesh(devices=devices), rows * count if weak else rows
-        step = next(p for p in aot.programs(mesh, sizes, total) if p.name == "fused step, uint8")
-        yield Point(count, total, aot.compiled(step))
+    for count in SLICES:
+        total = rows * count if weak else rows
+        yield Point(count, total, fused_step(count, sizes, total))
 
 
 STUDIES = (
@@ -96,15 +104,11 @@ def table() -> str:
 def many_rows(rows: int = 10**9, tile_rows: int = 8_192) -> str:
     """The fused step on so many rows of uint8, resident: whether it fits, by the compiler."""
     lines = ["| chips | GB of rows a chip | GB of memory a chip | |", "|---:|---:|---:|---|"]
-    for count, (a, b) in SLICES.items():
-        if count < 32:
-            continue
-        mesh = aot.make_mesh(devices=aot.chips(f"v5e:{a}x{b}"))
+    for count in (32, 64, 128, 256):
         share = -(-rows // count) * 785 / 1e9
-        programs = aot.programs(mesh, aot.LESSON, rows, tile_rows=tile_rows)
-        step = next(p for p in programs if p.name == "fused step, uint8")
         try:
-            lines.append(f"| {count} | {share:.1f} | {aot.compiled(step).memory / 1e9:.1f} | fits |")
+            memory = fused_step(count, aot.LESSON, rows, tile_rows).memory / 1e9
+            lines.append(f"| {count} | {share:.1f} | {memory:.1f} | fits |")
         except Exception as error:
             lines.append(f"| {count} | {share:.1f} | | refused: {str(error).splitlines()[0][:200]} |")
     return "\n".join(lines)

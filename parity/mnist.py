@@ -108,7 +108,7 @@ def check_mnist(
         if dtype == np.float32:
             for name, other in (("strict", "highest"), ("default precision", "default")):
                 if products_of(on, other) != products:
-                    findings.append(_at_precision(name, checks[0], other, products_of(on, other)))
+                    findings.append(_at_precision(name, net, other, products_of(on, other)))
         if jax.process_count() > 1:
             fine = all(row.ok for outcome in outcomes for row in outcome.rows)
             findings += process_findings(net.torch["sharded"], net.args, fine)
