@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Exact versions for development and CI; empty it to take the newest that pyproject.toml allows.
 CONSTRAINTS ?= constraints.txt
 # A strict editable install links file by file: a file that comes or goes needs a new one.
-SOURCES := $(sort $(wildcard functional/*.* parallel/*.* data/*.* parity/*.* cli/*.* benchmarks/*.*))
+SOURCES := $(sort $(wildcard $(foreach depth,*.* */*.* */*/*.*,$(addsuffix /$(depth),functional parallel data parity cli benchmarks))))
 LAYOUT := $(VENV)/layout-$(shell echo "$(SOURCES)" | cksum | cut -d' ' -f1)
 
 # The TPU compiler looks for a TPU whenever jax starts: it gets an environment of its own.

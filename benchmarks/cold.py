@@ -21,7 +21,7 @@ import jax, numpy as np
 if sys.argv[1] == "fused_value_and_grad":
     from pullback.functional import fused_value_and_grad as net
 else:
-    from pullback.parity.in_jax import twin_loss
+    from pullback.parity.lesson.in_jax import twin_loss
     net = jax.value_and_grad(twin_loss)
 n = int(sys.argv[2])
 layer = lambda i, o: (np.full((i, o), 0.01, np.float32), np.zeros(o, np.float32))

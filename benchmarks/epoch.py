@@ -10,7 +10,7 @@ import optax
 import torch
 
 from pullback import functional
-from pullback.parity import in_jax
+from pullback.parity.lesson import in_jax
 
 from . import peers
 from .clock import Call, in_turn

@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from pullback.parity import in_jax, in_torch
-from pullback.parity.check import Check, run_check
-from pullback.parity.result import as_numpy, grad_leaves
+from pullback.parity.lesson import in_jax, in_torch
+from pullback.parity.lesson.result import as_numpy, grad_leaves
+from pullback.parity.verdict.evaluation import Check, run_check
 
 from . import peers
 from .inputs import Inputs

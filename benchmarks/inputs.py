@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pullback.data import Mnist, load_mnist
-from pullback.parity.mnist import batch, draw_params
+from pullback.parity.lesson.mnist import batch, draw_params
 
 
 class Inputs(NamedTuple):

@@ -19,9 +19,9 @@ from rich.progress import track
 from pullback import parity
 from pullback.data import load_mnist
 from pullback.functional import conv2d, fused_mlp_loss, init_mlp, leaky_relu, lin, mlp_loss, mse, relu, shifted_relu
-from pullback.parity import in_jax
-from pullback.parity.check import run_check
-from pullback.parity.mnist import batch, draw_params, net_check
+from pullback.parity.lesson import in_jax
+from pullback.parity.lesson.mnist import batch, draw_params, net_check
+from pullback.parity.verdict.evaluation import run_check
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from pullback.functional import forward_and_backward, fused_mlp_loss, fused_value_and_grad
-from pullback.parity import in_jax, in_torch
+from pullback.parity.lesson import in_jax, in_torch
 
 from .row import BASE
 

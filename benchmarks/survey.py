@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pullback import parity
-from pullback.parity.rule import CHECKS
-from pullback.parity.strip import custom_rules
+from pullback.parity._check import CHECKS
+from pullback.parity.case.stripping import custom_rules
 
 WIDTH = 150
 

@@ -27,8 +27,8 @@ from rich.table import Table
 
 from pullback.data import load_mnist
 from pullback.functional import weight_grad_einsum, weight_grad_matmul, weight_grad_outer
-from pullback.parity.check import Check, run_check
-from pullback.parity.mnist import batch
+from pullback.parity.lesson.mnist import batch
+from pullback.parity.verdict.evaluation import Check, run_check
 
 HIDDEN, ROUNDS = 50, 11
 IN_JAX = {"outer": weight_grad_outer, "einsum": weight_grad_einsum, "matmul": weight_grad_matmul}

@@ -135,7 +135,7 @@ def parity(
     _refuse_what_does_not_go_together(["--" + name.removesuffix("_file").replace("_", "-") for name in given])
     refuse_unwritable({"--json": json_file, "--html": html_file, "--capsule": capsule_file})
     if full or rule is not None:
-        from pullback.parity.transform import make_two_devices
+        from pullback.parity.probes.transformations import make_two_devices
 
         make_two_devices()
     # What the libraries refuse is one sentence too.

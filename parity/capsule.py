@@ -21,13 +21,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .finding import first_line
-from .report import Report
-from .rule import CHECKS, DTYPES, check
+from ._check import CHECKS, DTYPES, check
+from .probes.probe import Probe
+from .report.report import Report
+from .verdict.finding import first_line
 
 SCHEMA = 1
 SLICE = 1_000_000  # bytes of arrays; of more, the first rows are kept if they fail alike
-Inputs: TypeAlias = dict[str, Any]  # args, kwargs, torch_kwargs
+Inputs: TypeAlias = dict[str, Any]  # args, kwargs, torch_kwargs, cotangents
 
 
 class CapsuleError(ValueError):
@@ -45,7 +46,9 @@ def save_capsule(
     kwargs: dict[str, Any] | None = None,
     torch_kwargs: dict[str, Any] | None = None,
     static_argnums: Sequence[int] = (),
-    checks: Sequence[str] = CHECKS,
+    nondiff: Sequence[str] = (),
+    cotangents: Any = None,
+    checks: Sequence[str | Probe] = CHECKS,
     dtypes: Sequence[str] = DTYPES,
     seed: int = 0,
 ) -> None:
@@ -55,13 +58,21 @@ def save_capsule(
     rows (of the first array, and of those that share its leading axis), if the check fails with the same culprits then.
 
     Raises CapsuleError for a function that cannot be imported by name (a lambda, one in another function or in
-    __main__) and for an argument that is no array, number, text or function, nor a tuple, list or dict of them;
-    OSError if the file cannot be written.
+    __main__) and for an argument that is no array, number, text or function, nor a tuple, list or dict of them,
+    and for a probe of your own; OSError if the file cannot be written.
     """
     given = {"rule": rule, "reference": reference, "torch": torch}
     names = {role: name_of(role, function) for role, function in given.items() if function is not None}
-    inputs = {"args": tuple(args), "kwargs": kwargs, "torch_kwargs": torch_kwargs}
-    options = {"static_argnums": [*static_argnums], "checks": [*checks], "dtypes": [*dtypes], "seed": seed}
+    if own := [probe.name for probe in checks if isinstance(probe, Probe)]:
+        raise CapsuleError(f"checks: a probe of your own ({own[0]}) cannot be saved: give names only")
+    inputs = {"args": tuple(args), "kwargs": kwargs, "torch_kwargs": torch_kwargs, "cotangents": cotangents}
+    options = {
+        "static_argnums": [*static_argnums],
+        "nondiff": [nondiff] if isinstance(nondiff, str) else [*nondiff],
+        "checks": [*checks],
+        "dtypes": [*dtypes],
+        "seed": seed,
+    }
     inputs, report = _first_rows(inputs, report, lambda cut: _run(_import_all(names), cut, options))
     arrays: dict[str, Any] = {}
     contents = {

@@ -54,7 +54,7 @@ def assert_near(a: Any, b: Any, rtol: float = 1e-3, atol: float = 1e-5) -> None:
 def _array(name: str, value: Any) -> np.ndarray:
     """In float64, to which whole numbers beyond 2^53 are rounded. Raises TypeError for what is no number or array."""
     if hasattr(value, "detach"):  # a torch tensor, on whatever device and in whatever graph
-        from .in_torch import to_numpy
+        from .case.torch_arrays import to_numpy
 
         value = to_numpy(value)
     try:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 if TYPE_CHECKING:
-    from .in_torch import torch
+    from .case.torch_arrays import torch
 
     StateDict = dict[str, torch.Tensor]
 
@@ -26,7 +26,7 @@ def from_state_dict(state_dict: "Mapping[str, torch.Tensor]") -> list[tuple[jax.
     follow one on the other; TypeError for what is no state dict of floating-point tensors, or for float64 without jax's
     x64, which would round it.
     """
-    from .in_torch import to_numpy, torch
+    from .case.torch_arrays import to_numpy, torch
 
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"state_dict must be what module.state_dict() gives; got {type(state_dict).__name__}")
@@ -78,7 +78,7 @@ def to_state_dict(params: Any, like: Iterable[str] | None = None) -> "StateDict"
     Raises ValueError if params is no list of (w, b) whose shapes follow one on the other, or `like` has another number
     of layers or other biases.
     """
-    from .in_torch import to_torch
+    from .case.torch_arrays import to_torch
 
     if not isinstance(params, (list, tuple)):
         raise ValueError(f"params must be a list of (w, b); got {type(params).__name__}")

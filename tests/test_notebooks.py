@@ -17,11 +17,11 @@ import pytest
 from pullback import parity
 from pullback.data import load_mnist
 from pullback.functional import init_mlp, weight_grad_matmul
-from pullback.parity.check import Check, run_check
-from pullback.parity.in_jax import net_twin, twin_mlp
-from pullback.parity.in_torch import in_double, net_autograd
-from pullback.parity.mnist import batch
-from pullback.parity.result import Result, result_leaves
+from pullback.parity.lesson.in_jax import net_twin, twin_mlp
+from pullback.parity.lesson.in_torch import in_double, net_autograd
+from pullback.parity.lesson.mnist import batch
+from pullback.parity.lesson.result import Result, result_leaves
+from pullback.parity.verdict.evaluation import Check, run_check
 
 NAMES = ["01_forward", "02_backward", "03_layers", "04_parity", "05_accelerators"]
 

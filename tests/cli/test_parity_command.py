@@ -36,7 +36,7 @@ def test_device_and_precision(run):
 
 
 def test_mismatch_is_1(run, monkeypatch):
-    from pullback.parity import in_torch
+    from pullback.parity.lesson import in_torch
 
     right = in_torch.relu_grad
     monkeypatch.setattr(in_torch, "relu_grad", lambda x, y_bar: 1.01 * right(x, y_bar))

@@ -5,8 +5,8 @@ import pytest
 
 from pullback import parity
 from pullback.functional import conv2d, conv2d_bwd, conv2d_fwd, lin
-from pullback.parity import in_torch
-from pullback.parity.in_jax import twin_conv2d
+from pullback.parity.lesson import in_torch
+from pullback.parity.lesson.in_jax import twin_conv2d
 
 
 def normal(seed, *shape):

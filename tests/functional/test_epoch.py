@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pullback.functional import init_mlp, mlp_loss, sgd_epoch
-from pullback.parity import in_jax
+from pullback.parity.lesson import in_jax
 
 ORDER = np.random.default_rng(0).permutation(40).astype(np.int32).reshape(5, 8)
 

@@ -15,9 +15,9 @@ import pytest
 
 from pullback import parity
 from pullback.functional import forward_and_backward, fused_mlp_loss, fused_value_and_grad, init_mlp, mlp_loss
-from pullback.parity import in_jax, in_torch
-from pullback.parity.check import Check, run_check
-from pullback.parity.result import as_numpy, grad_leaves
+from pullback.parity.lesson import in_jax, in_torch
+from pullback.parity.lesson.result import as_numpy, grad_leaves
+from pullback.parity.verdict.evaluation import Check, run_check
 
 LESSON, WIDE = (784, 50, 1), (20, 40, 30, 10)
 
@@ -205,8 +205,8 @@ def test_bias_gradient_of_50_000_rows_with_and_without_ynn(flag):
     code = """
 import jax, numpy as np
 from pullback.functional import fused_value_and_grad, forward_and_backward
-from pullback.parity import in_jax
-from pullback.parity.bound import rounding_bounds
+from pullback.parity.lesson import in_jax
+from pullback.parity.roundoff.bounds import rounding_bounds
 rng = np.random.default_rng(0)
 params = [(rng.standard_normal((20, 30)).astype(np.float32) / 4, np.full(30, 0.1, np.float32)),
           (rng.standard_normal((30, 1)).astype(np.float32) / 5, np.full(1, 0.1, np.float32))]

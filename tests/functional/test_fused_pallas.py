@@ -10,11 +10,11 @@ import pytest
 
 from pullback.functional import fused_pallas, fused_value_and_grad
 from pullback.functional.fused_pallas import fused_value_and_grad_pallas
-from pullback.parity import in_torch
-from pullback.parity.check import Check, run_check
-from pullback.parity.in_jax import net_twin
-from pullback.parity.mnist import draw_params
-from pullback.parity.result import as_numpy, grad_leaves
+from pullback.parity.lesson import in_torch
+from pullback.parity.lesson.in_jax import net_twin
+from pullback.parity.lesson.mnist import draw_params
+from pullback.parity.lesson.result import as_numpy, grad_leaves
+from pullback.parity.verdict.evaluation import Check, run_check
 
 in_interpreter = functools.partial(fused_value_and_grad_pallas, interpret=True)
 

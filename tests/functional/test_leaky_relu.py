@@ -6,8 +6,8 @@ import torch
 
 from pullback import parity
 from pullback.functional import leaky_relu, leaky_relu_bwd, leaky_relu_fwd, relu
-from pullback.parity import in_torch
-from pullback.parity.in_jax import twin_leaky_relu
+from pullback.parity.lesson import in_torch
+from pullback.parity.lesson.in_jax import twin_leaky_relu
 
 DTYPES = [jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64]
 

@@ -5,8 +5,8 @@ import pytest
 
 from pullback import parity
 from pullback.functional import relu, shifted_relu, shifted_relu_bwd, shifted_relu_fwd
-from pullback.parity import in_torch
-from pullback.parity.in_jax import twin_shifted_relu
+from pullback.parity.lesson import in_torch
+from pullback.parity.lesson.in_jax import twin_shifted_relu
 
 DTYPES = [jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64]
 

@@ -15,8 +15,8 @@ from pullback.functional import (
     weight_grad_matmul,
     weight_grad_outer,
 )
-from pullback.parity.check import Check, run_check
-from pullback.parity.mnist import batch
+from pullback.parity.lesson.mnist import batch
+from pullback.parity.verdict.evaluation import Check, run_check
 
 FORMS = [weight_grad_outer, weight_grad_einsum, weight_grad_matmul]
 

@@ -19,9 +19,9 @@ import pytest
 from pullback.data import load_mnist
 from pullback.functional import init_mlp
 from pullback.parallel import processes
-from pullback.parity import in_jax, in_torch
-from pullback.parity.check import Check, run_check
-from pullback.parity.result import as_numpy, grad_leaves
+from pullback.parity.lesson import in_jax, in_torch
+from pullback.parity.lesson.result import as_numpy, grad_leaves
+from pullback.parity.verdict.evaluation import Check, run_check
 
 TIMEOUT = ["--timeout", "6"]
 """For the tests in which somebody is missed."""

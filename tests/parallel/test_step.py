@@ -14,10 +14,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 from pullback.data import load_mnist
 from pullback.functional import forward_and_backward, fused_value_and_grad, init_mlp
 from pullback.parallel import make_mesh, shard_batch, shard_params, sharded_value_and_grad
-from pullback.parity import in_jax, in_torch
-from pullback.parity.check import Check, run_check
-from pullback.parity.mnist import batch
-from pullback.parity.result import as_numpy, grad_leaves
+from pullback.parity.lesson import in_jax, in_torch
+from pullback.parity.lesson.mnist import batch
+from pullback.parity.lesson.result import as_numpy, grad_leaves
+from pullback.parity.verdict.evaluation import Check, run_check
 
 pytestmark = pytest.mark.eight_devices
 

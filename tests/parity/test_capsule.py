@@ -8,8 +8,8 @@ import pytest
 
 from pullback.parity import capsule as capsule_module
 from pullback.parity import check
+from pullback.parity._check import CHECKS, DTYPES
 from pullback.parity.capsule import CapsuleError, import_by_name, name_of, replay, save_capsule
-from pullback.parity.rule import CHECKS, DTYPES
 
 MODULE = """
 import jax

@@ -1,72 +1,452 @@
+import functools
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+import torch
 
-from pullback.parity.check import Check, run_check
+from pullback import parity
+from pullback.functional import lin, mlp_loss, relu
+from pullback.parity._check import CHECKS
 
-X = np.linspace(-3, 3, 50, dtype=np.float32)
+f32 = functools.partial(np.array, dtype=np.float32)
+
+X = f32([[0.51, -1.1, 2.3], [-0.27, 0.9, -3.3]])
+W = f32([[0.3, 0.7], [-0.2, 0.45], [1.1, -0.6]])
+B = f32([0.3, -0.8])
+FEW: Any = {"checks": (), "dtypes": ()}
+"""Values and linearity only."""
 
 
 def square(x):
-    return x**2
+    return x * x
 
 
-def check(**changes):
-    parts = {
-        "name": "square",
-        "args": (X,),
-        "jax": {"ours": square},
-        "torch": {"theirs": square},
-        "twin": square,
-        "oracle": lambda x: x.astype(np.float64) ** 2,
-        "leaves": lambda y: {"y": np.asarray(y)},
+def affine(x, w, b):
+    y = jnp.dot(x, w, preferred_element_type=np.promote_types(x.dtype, np.float32))
+    return (y + jnp.broadcast_to(b.astype(y.dtype), y.shape)).astype(x.dtype)
+
+
+def affine_in_torch(x, w, b):
+    return x @ w + b
+
+
+def ruled(backward, forward=square, primal=square):
+    """A custom_vjp of x alone: a right x^2 unless it is made otherwise."""
+
+    @jax.custom_vjp
+    def rule(x):
+        return primal(x)
+
+    rule.defvjp(lambda x: (forward(x), x), lambda x, g: (backward(x, g),))
+    return rule
+
+
+def right(x, g):
+    return 2 * x * g
+
+
+def of(report, check):
+    return {finding.about: (finding.status, finding.text) for finding in report.findings if finding.check == check}
+
+
+def failed(report):
+    return {finding.check for finding in report.findings if finding.status == "FAIL"}
+
+
+def problems(report, who="rule"):
+    return {row.leaf: row.deviations[who].problem for row in report.rows if row.deviations[who].problem}
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """All checks of a right rule, against both."""
+    return parity.check(lin, X, W, B, reference=affine, torch=affine_in_torch)
+
+
+def test_a_right_rule(whole):
+    assert whole.ok, str(whole)
+    assert whole.culprits == [] and whole.implementations == ["rule", "reference", "torch"]
+    whole.raise_if_failed()
+
+
+def test_in_every_dtype(whole):
+    assert {row.check for row in whole.rows} == {
+        *("float32", "float64", "bfloat16", "float16"),
+        *("grad of grad", "forward over reverse"),
     }
-    return run_check(Check(**(parts | changes)), np.dtype(np.float32))
+    leaves = ["y", "y (primal)", "x_bar", "w_bar", "b_bar"]
+    for dtype in ("float32", "float64", "bfloat16", "float16"):
+        rows = [row for row in whole.rows if row.check == dtype]
+        assert sorted(row.leaf for row in rows) == sorted(leaves)
+        assert all(row.dtype == dtype and list(row.deviations) == ["rule", "reference", "torch"] for row in rows)
 
 
-def test_who_agrees():
-    outcome = check()
-    (row,) = outcome.rows
-    assert row.ok and list(row.deviations) == ["ours", "theirs"]
-    assert outcome.oracle_budget is not None and outcome.oracle_budget <= 1
+def test_every_check_has_its_line(whole):
+    made = {finding.check for finding in whole.findings}
+    assert made == {"oracle", "linearity", *CHECKS} - {"values", "dtypes"}
+    assert of(whole, "rule ran") == {"lin": ("pass", "its jaxpr holds lin (custom_vjp)")}
+    assert of(whole, "structure") == {"cotangents": ("pass", "each has its primal's shape and dtype")}
+    assert {status for status, _ in of(whole, "linearity").values()} == {"pass"}
+    assert {status for status, _ in of(whole, "numerical").values()} == {"pass"}
 
 
-def test_who_does_not():
-    (row,) = check(jax={"ours": lambda x: x**2 * 1.00001}).rows
-    assert [row.deviations[who].problem for who in ("ours", "theirs")] == ["outside the bound", None]
+def test_what_ran_is_told(whole):
+    assert whole.about["rule"] == "lin"
+    assert whole.about["arguments"] == "x float32[2,3], w float32[3,2], b float32[2]"
+    assert whole.about["against"] == "reference, torch"
+    assert whole.about["oracle"] == "torch, in float64"
+    assert "seed 0" in whole.about["cotangents"]
+    assert f"jax {jax.__version__}" in whole.about["versions"] and "torch 2" in whole.about["versions"]
+    assert "matmul precision" in whole.about["device"]
 
 
-def test_whoever_raises_is_reported_beside_the_others():
-    def broken(x):
-        raise RuntimeError("out of luck\nand more")
-
-    (row,) = check(jax={"ours": broken, "other": square}).rows
-    assert row.deviations["ours"].problem == "raised RuntimeError: out of luck"
-    assert row.deviations["other"].problem is None and row.deviations["theirs"].problem is None
-
-
-def test_an_oracle_of_something_else_is_found_out():
-    budget = check(oracle=lambda x: x.astype(np.float64) ** 2 + 1e-9).oracle_budget
-    assert budget is not None and budget > 1
+def test_only_what_was_asked_for():
+    for chosen in CHECKS:
+        report = parity.check(ruled(right), X[:1], checks=[chosen], dtypes=["bfloat16"], reference=square)
+        made = {finding.check for finding in report.findings}
+        assert made == {"oracle", "linearity"} | ({chosen} - {"values", "dtypes"}), chosen
+        checks = {row.check for row in report.rows}
+        extra = {"dtypes": {"bfloat16"}, "transformations": {"grad of grad", "forward over reverse"}}
+        assert checks == {"float32"} | extra.get(chosen, set()), chosen
 
 
-def test_the_oracles_own_rounding_is_allowed_for():
-    # In float64 the oracle is no better than what it judges: an ulp each.
-    import jax
-
-    with jax.enable_x64(True):
-        x = X.astype(np.float64) / 3
-        wrong_by_an_ulp = lambda x: jnp.nextafter(x**2, jnp.inf)  # noqa: E731
-        leaves = lambda y: {"y": np.asarray(y)}  # noqa: E731
-        check = Check("square", (x,), {"ours": wrong_by_an_ulp}, {}, square, square, leaves)
-        outcome = run_check(check, np.dtype(np.float64))
-    assert outcome.rows[0].ok
+def test_an_unknown_check():
+    with pytest.raises(ValueError) as caught:
+        parity.check(relu, X, checks=["values", "speed"])
+    assert str(caught.value) == f"checks must be among {', '.join(map(repr, CHECKS))}; got 'speed'"
 
 
-def test_what_jaxs_device_rounds_off_products_is_no_excuse_for_the_oracle():
-    parts = {"name": "dot", "args": (X,), "torch": {}, "leaves": lambda y: {"y": np.asarray(y)}}
-    dot = lambda x: jnp.dot(x, x)  # noqa: E731
-    for off, agrees in ((0, True), (1e-12, False)):
-        oracle = lambda x, off=off: np.dot(x.astype(np.float64), x.astype(np.float64)) * (1 + off)  # noqa: E731
-        check = Check(jax={"ours": lambda x: dot(x) * 1.0005}, twin=dot, oracle=oracle, **parts)
-        outcome = run_check(check, np.dtype(np.float32), 2.0**-10)
-        assert outcome.rows[0].ok and outcome.oracle_budget is not None and (outcome.oracle_budget <= 1) is agrees
+def test_an_unknown_dtype():
+    with pytest.raises(ValueError, match="dtypes must be among .*'float33'"):
+        parity.check(relu, X, checks=["dtypes"], dtypes=["float33"])
+
+
+WRONG = {
+    "sign": (lambda x, g: -2 * x * g, "the sign is wrong"),
+    "factor": (lambda x, g: x * g, "half of what it should be"),
+    "cotangent": (lambda x, g: 2 * x, "the same for every cotangent: the rule ignores its incoming cotangent"),
+    "dropped": (lambda x, g: (2 * x * g).at[0].set(0), "zero at index 0 of axis 1, right elsewhere: dropped?"),
+    "column": (lambda x, g: jnp.roll(2 * x * g, 1, -1), "shifted by 1 along axis 2"),
+    "None": (lambda x, g: None, "all zeros: is it dropped, or None returned for it?"),
+    "mean": (lambda x, g: 2 * x * g / 3, "1/3 of what it should be, 3 the length of an axis: a mean for a sum?"),
+    "bfloat16": (
+        lambda x, g: (2 * x * g).astype(jnp.bfloat16).astype(x.dtype),
+        "outside the bound of float32, inside that of bfloat16: lower precision used?",
+    ),
+    "NaN": (lambda x, g: jnp.where(x == 2.3, jnp.nan, 2 * x * g), "5 of 30 elements are not finite"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_rule_is_blamed_and_the_pattern_named(what):
+    backward, pattern = WRONG[what]
+    report = parity.check(ruled(backward), X, reference=square, torch=square, **FEW)
+    assert not report.ok and report.culprits == ["rule"]
+    assert problems(report) == {"x_bar": "outside the bound"}
+    (row,) = (row for row in report.rows if not row.ok)
+    assert row.diagnosis == {"rule": pattern}
+
+
+def test_a_factor_of_the_smallest_kind_is_seen_without_reference():
+    report = parity.check(ruled(lambda x, g: 2.00001 * x * g), X, **FEW)
+    assert report.culprits == ["rule"] and failed(report) == set()
+
+
+def test_not_linear_in_the_cotangent():
+    report = parity.check(ruled(lambda x, g: 2 * x * g * g), X, reference=square, **FEW)
+    assert of(report, "linearity")["x_bar"][1].startswith("not linear in the cotangent: ")
+    report = parity.check(ruled(lambda x, g: 2 * x * g + 0.01), X, reference=square, **FEW)
+    assert of(report, "linearity")["x_bar"] == ("FAIL", "not zero for a zero cotangent")
+
+
+def test_a_wrong_dtype_is_found_where_jax_is_silent():
+    report = parity.check(
+        ruled(lambda x, g: (2 * x * g).astype(jnp.bfloat16)), X, reference=square, checks=["structure"], dtypes=()
+    )
+    assert problems(report) == {"x_bar": "dtype is bfloat16, expected float32"}
+    assert of(report, "structure")["cotangents"] == ("FAIL", "x_bar is bfloat16[2, 3], x float32[2, 3]")
+
+
+def test_a_forward_rule_that_differs_from_the_primal():
+    report = parity.check(ruled(right, forward=lambda x: 1.0001 * x * x), X, reference=square, **FEW)
+    assert problems(report) == {"y": "outside the bound"}
+    report = parity.check(ruled(right, primal=lambda x: 1.0001 * x * x), X, reference=square, **FEW)
+    assert problems(report) == {"y (primal)": "outside the bound"}
+
+
+def test_a_wrong_torch_is_blamed_and_not_the_rule():
+    report = parity.check(lin, X, W, B, reference=affine, torch=lambda x, w, b: x @ w + 2 * b, **FEW)
+    assert report.culprits == ["torch"] and not report.ok
+    assert set(problems(report, "torch")) == {"y", "y (primal)", "b_bar"}
+
+
+def test_a_wrong_reference_is_blamed_and_not_the_rule():
+    report = parity.check(ruled(right), X, reference=lambda x: 3 * x * x, torch=square, **FEW)
+    assert report.culprits == ["reference"] and not report.ok
+
+
+def test_a_wrong_reference_does_not_make_second_derivatives_wrong():
+    report = parity.check(
+        ruled(right), X, reference=lambda x: 3 * x * x, torch=square, checks=["transformations"], dtypes=()
+    )
+    assert report.culprits == ["reference"]
+
+
+def test_a_wrong_reference_is_no_second_opinion():
+    report = parity.check(ruled(right), X, reference=lambda x: 3 * x * x, torch=square, **FEW)
+    assert report.oracle_budget is None and report.culprits == ["reference"]
+
+
+def test_a_wrong_reference_makes_no_bound():
+    report = parity.check(
+        lambda x: jnp.sum(jnp.sin(x)), X, reference=lambda x: jnp.sum(x * 1e-6), torch=lambda x: x.sin().sum(), **FEW
+    )
+    assert report.culprits == ["reference"]
+
+
+def test_a_function_without_a_rule_is_noted():
+    report = parity.check(square, X, checks=["rule ran"], dtypes=())
+    assert report.ok
+    assert of(report, "rule ran")["square"][0] == "note"
+
+
+def test_rules_are_counted():
+    params = [(np.ones((3, 4), np.float32), np.ones(4, np.float32)), (np.ones((4, 1), np.float32), B[:1])]
+    report = parity.check(mlp_loss, params, X, B, checks=["rule ran"], dtypes=())
+    assert report.ok, str(report)
+    assert of(report, "rule ran")["mlp_loss"][1] == (
+        "its jaxpr holds lin (custom_vjp) × 2, relu (custom_vjp), mse (custom_vjp)"
+    )
+    assert {row.leaf for row in report.rows} >= {"params[0][0]_bar", "params[1][1]_bar", "x_bar", "targ_bar"}
+
+
+def test_trees_and_several_outputs():
+    def rule(net, x):
+        y = x * net["scale"]
+        return {"y": y, "aux": (jnp.sum(y), jnp.argmax(y))}
+
+    def theirs(net, x):
+        y = x * net["scale"]
+        return {"y": y, "aux": (y.sum(), y.argmax())}
+
+    report = parity.check(rule, {"scale": X + 1}, X, reference=rule, torch=theirs, **FEW)
+    assert report.ok, str(report)
+    leaves = [row.leaf for row in report.rows if "primal" not in row.leaf]
+    assert sorted(leaves) == ["net['scale']_bar", "x_bar", "y['aux'][0]", "y['aux'][1]", "y['y']"]
+
+
+def test_integer_static_and_keyword_arguments():
+    def rule(x, rows, axis, *, scale):
+        return scale * jnp.sum(x[rows], axis)
+
+    def theirs(x, rows, axis, *, factor):
+        return factor * x[rows].sum(axis)
+
+    rows = np.array([1, 0, 1], np.int32)
+    options: Any = {"kwargs": {"scale": 3}, "torch_kwargs": {"factor": 3}, "static_argnums": [2]}
+    report = parity.check(rule, X, rows, 1, reference=rule, torch=theirs, **options, **FEW)
+    assert report.ok, str(report)
+    assert [row.leaf for row in report.rows if row.leaf.endswith("_bar")] == ["x_bar"]
+
+
+def test_numpys_own_integers():
+    assert parity.check(lambda x, rows: x[rows], X, np.array([1, 0]), **FEW).ok
+
+
+@pytest.mark.parametrize("dtype", [np.float64, jnp.bfloat16, np.float16])
+def test_other_dtypes_of_the_arguments(dtype):
+    report = parity.check(lin, X.astype(dtype), W.astype(dtype), B.astype(dtype), reference=affine, **FEW)
+    assert report.ok, str(report)
+    assert {row.dtype for row in report.rows} == {np.dtype(dtype).name}
+    wrong = parity.check(ruled(lambda x, g: 2.2 * x * g), X.astype(dtype), reference=square, **FEW)
+    assert wrong.culprits == ["rule"]
+
+
+def test_float64_is_judged_as_float64():
+    x = X.astype(np.float64)
+    assert not parity.check(ruled(lambda x, g: (2 + 1e-12) * x * g), x, reference=square, **FEW).ok
+    assert parity.check(ruled(right), x, reference=square, **FEW).ok
+    assert not jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_division_by_a_constant():
+    x = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    report = parity.check(lambda x: x / 3, x, **FEW)
+    assert report.ok
+
+
+def test_the_seed_makes_it_reproducible():
+    def figures(seed):
+        report = parity.check(lin, X, W, B, seed=seed, **FEW)
+        return [(row.leaf, row.worst[1].budget) for row in report.rows]
+
+    assert figures(1) == figures(1)
+    assert figures(1) != figures(2)
+
+
+def test_a_failure_raises_with_the_table():
+    report = parity.check(ruled(lambda x, g: -2 * x * g), X, reference=square, **FEW)
+    with pytest.raises(parity.ParityError) as caught:
+        report.raise_if_failed()
+    assert caught.value.report is report and isinstance(caught.value, AssertionError)
+    assert str(report) in str(caught.value)
+    assert "the sign is wrong" in str(report) and "Wrong: rule." in str(report)
+
+
+def test_a_failed_finding_alone_fails_too():
+    one_at_zero = ruled(lambda x, g: jnp.where(x >= 0, g, jnp.zeros_like(g)), jax.nn.relu, jax.nn.relu)
+    report = parity.check(one_at_zero, X, reference=jax.nn.relu, torch=torch.relu, checks=["kinks"], dtypes=())
+    assert not report.ok and report.culprits == [] and failed(report) == {"kinks"}
+    with pytest.raises(parity.ParityError, match="further checks"):
+        report.raise_if_failed()
+
+
+@pytest.mark.parametrize(
+    ("reference", "theirs"),
+    [
+        (lambda x: (x * x, x), "{'y[0]': 'float32[2, 3]', 'y[1]': 'float32[2, 3]'}"),
+        (lambda x: {"loss": x * x}, "{\"y['loss']\": 'float32[2, 3]'}"),
+        (lambda x: x[:1] ** 2, "{'y': 'float32[1, 3]'}"),
+        (lambda x: (x * x).astype(jnp.bfloat16), "{'y': 'bfloat16[2, 3]'}"),
+    ],
+)
+def test_a_reference_with_other_outputs(reference, theirs):
+    with pytest.raises(ValueError) as caught:
+        parity.check(ruled(right), X, reference=reference)
+    assert str(caught.value) == (
+        f"the rule returns {{'y': 'float32[2, 3]'}}, the reference {theirs}: they must be alike"
+    )
+
+
+def broken(x):
+    raise RuntimeError("out of luck\nand more")
+
+
+def test_a_rule_or_a_reference_that_cannot_be_called():
+    text = "cannot be called with these arguments: RuntimeError: out of luck"
+    with pytest.raises(ValueError, match=f"^the rule {text}$"):
+        parity.check(broken, X, reference=square)
+    with pytest.raises(ValueError, match=f"^the reference {text}$"):
+        parity.check(square, X, reference=broken, torch=square)
+    with pytest.raises(ValueError, match="^the rule cannot be called with these arguments: TypeError: "):
+        parity.check(square, X, X)
+
+
+def test_a_torch_function_that_raises_is_reported_beside_the_others():
+    report = parity.check(ruled(right), X, reference=square, torch=broken, **FEW)
+    assert not report.ok and report.culprits == ["torch"]
+    assert set(problems(report, "torch").values()) == {"raised RuntimeError: out of luck"}
+    assert of(report, "oracle")["torch"] == ("FAIL", "cannot be evaluated in float64: RuntimeError: out of luck")
+
+
+def test_a_detached_torch_function_is_told_so():
+    report = parity.check(ruled(right), X, reference=square, torch=lambda x: x.detach() ** 2, **FEW)
+    (text,) = set(problems(report, "torch").values())
+    assert text and text.startswith("raised ValueError: the torch function's output y is detached from its inputs: no")
+
+
+BACKWARDS = {
+    "raises": lambda x, g: broken(x),
+    "shape": lambda x, g: jnp.zeros(3, x.dtype),
+    "too many": lambda x, g: (2 * x * g, g),
+}
+
+
+@pytest.mark.parametrize("what", BACKWARDS)
+def test_a_backward_that_jax_refuses_is_reported(what):
+    report = parity.check(ruled(BACKWARDS[what]), X, reference=square, torch=square, checks=["structure"], dtypes=())
+    assert report.culprits == ["rule"]
+    assert all(text and text.startswith("raised ") for text in problems(report).values())
+    assert of(report, "structure")["cotangents"][1].startswith("jax refuses them: ")
+
+
+def test_a_backward_that_raises_is_reported_by_the_transformations_too():
+    report = parity.check(ruled(BACKWARDS["raises"]), X, reference=square, checks=["transformations"], dtypes=())
+    assert report.culprits == ["rule"]
+
+
+def test_a_rule_that_runs_in_one_dtype_only():
+    scale = jnp.asarray(X)  # float32, and promotion is strict
+    report = parity.check(
+        lambda x: x * scale, X, reference=lambda x: x * scale.astype(x.dtype), checks=["dtypes"], dtypes=["bfloat16"]
+    )
+    assert {row.check for row in report.rows} == {"float32", "bfloat16"}
+
+
+def test_beyond_float16_is_no_fault():
+    x = f32([300, 1])
+    assert parity.check(ruled(right), x, reference=square, checks=["dtypes"], dtypes=["float16"]).ok
+
+
+def test_arguments_beyond_float16_are_no_fault():
+    x = f32([1e5, 1])
+    assert parity.check(ruled(right), x, reference=square, checks=["dtypes"], dtypes=["float16"]).ok
+
+
+def test_float64_beside_float32():
+    report = parity.check(lambda x, y: x.astype(y.dtype) * y, X.astype(np.float64), X, checks=["structure"], dtypes=())
+    assert report.ok
+
+
+@pytest.mark.parametrize(
+    ("args", "error", "text"),
+    [
+        ((f32([1, np.nan]),), ValueError, "argument x holds nan at [1]: give finite numbers to check at"),
+        ((np.arange(3),), ValueError, "no argument is a floating-point array, so there is nothing to differentiate"),
+        ((2.0,), TypeError, "argument x is a float, not an array: make it an array to differentiate it, or give its"),
+    ],
+)
+def test_arguments_that_cannot_be_checked(args, error, text):
+    with pytest.raises(error) as caught:
+        parity.check(square, *args)
+    assert str(caught.value).startswith(text)
+
+
+def test_no_floating_point_output():
+    with pytest.raises(ValueError, match="^the rule has no floating-point output, so there is nothing to diff"):
+        parity.check(lambda x: jnp.argmax(x), X)
+
+
+def test_arguments_are_left_alone():
+    x = X.copy()
+    parity.check(ruled(right), x, reference=square, torch=square, checks=["kinks", "numerical"], dtypes=["float64"])
+    np.testing.assert_array_equal(x, X)
+
+
+def test_no_rows_at_all():
+    report = parity.check(ruled(right), X[:0], reference=square, torch=square, **FEW)
+    assert report.ok, str(report)
+
+
+def test_nothing_to_see_without_reference_or_torch_is_said():
+    report = parity.check(ruled(right, lambda x: 5 * x * x, lambda x: 5 * x * x), X, **FEW)
+    (text,) = (text for _, text in of(report, "oracle").values())
+    assert text.endswith("so a wrong forward is not seen")
+
+
+def test_a_maximum_of_what_is_rounded_does_not_blind_the_bound():
+    # x == max(x, y), which jax's derivative asks, is no uncertain gate because x was rounded.
+    @jax.custom_vjp
+    def rule(x):
+        return jnp.maximum(x / 3, jnp.zeros_like(x))
+
+    rule.defvjp(lambda x: (rule(x), x), lambda x, g: (jnp.zeros_like(g),))
+    report = parity.check(rule, X, reference=lambda x: jnp.maximum(x / 3, jnp.zeros_like(x)), **FEW)
+    assert report.culprits == ["rule"] and report.kinks == 0
+    assert all(row.floor is None or row.floor < 1e-5 for row in report.rows)
+
+
+def test_second_derivatives_of_a_form_that_loses_digits_are_no_fault_without_a_reference():
+    x, y = (np.random.default_rng(i).standard_normal(20).astype(np.float32) for i in (0, 1))
+    report = parity.check(jnp.logaddexp, x, y, checks=["transformations"], dtypes=())
+    assert not [row for row in report.rows if not row.ok], str(report)
+
+
+def test_a_dtype_that_nobody_knows_is_skipped():
+    a = f32([[2, 1], [1, 3]])
+    report = parity.check(jnp.linalg.inv, a, checks=["dtypes"], dtypes=["bfloat16"])
+    (finding,) = [finding for finding in report.findings if finding.check == "dtypes"]
+    assert finding.status in ("skipped", "note") and report.ok

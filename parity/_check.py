@@ -1,0 +1,147 @@
+"""parity.check: is this rule right, who is wrong, and where?"""
+
+import platform
+import traceback
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import jax
+
+from .case.case import Case, take_up
+from .case.cotangents import DRAWN
+from .probes.builtin import PROBES
+from .probes.probe import Probe
+from .report.report import Report
+from .roundoff.products import local_device
+from .verdict.comparison import Outcome
+from .verdict.evaluation import Evaluation
+from .verdict.finding import Finding, first_line
+from .verdict.oracle import choose_oracle, oracle_name
+
+CHECKS = tuple(PROBES)
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+
+
+def check(
+    rule: Callable[..., Any],
+    *args: Any,
+    reference: Callable[..., Any] | None = None,
+    torch: Callable[..., Any] | None = None,
+    kwargs: dict[str, Any] | None = None,
+    torch_kwargs: dict[str, Any] | None = None,
+    static_argnums: Sequence[int] = (),
+    nondiff: Sequence[str] = (),
+    cotangents: Any = None,
+    checks: Sequence[str | Probe] = CHECKS,
+    dtypes: Sequence[str] = DTYPES,
+    seed: int = 0,
+) -> Report:
+    """Compare a rule's value and cotangents with plain jax, torch and float64, and say who is wrong where.
+
+    rule: any function of trees of arrays, with one or several outputs: a custom_vjp, a kernel, a whole loss.
+    reference: the same maths in plain jax. torch: the same in torch, from tensors to tensors. With neither, the rule's
+    own forward without its rules is the reference, and the report says what that cannot see.
+
+    args: floating-point arrays are differentiated, integer and boolean ones passed on. What is no array is named in
+    static_argnums (positions) or given in kwargs (torch_kwargs, where torch calls them otherwise).
+    nondiff: floating-point arguments that are not differentiated (buffers, masks, tables), by name: `mask`, or a single
+    leaf, `params[0][1]`. cotangents: your own for the outputs, in the outputs' tree; they are tried beside the drawn
+    ones.
+    checks: which of CHECKS to make, and Probes of your own; "values" always is. dtypes: which to try beside the
+    arguments' own.
+
+    Raises TypeError or ValueError, naming the argument, for arguments that cannot be checked; ImportError if a torch
+    function is given and torch is missing. What goes wrong inside one implementation is reported, not raised: its whole
+    traceback is in `report.errors`.
+    """
+    probes = probes_of(checks)
+    if unknown := [name for name in dtypes if name not in DTYPES]:
+        raise ValueError(f"dtypes must be among {', '.join(map(repr, DTYPES))}; got {unknown[0]!r}")
+    case = take_up(
+        rule,
+        args,
+        reference=reference,
+        torch=torch,
+        kwargs=kwargs,
+        torch_kwargs=torch_kwargs,
+        static_argnums=static_argnums,
+        nondiff=nondiff,
+        cotangents=cotangents,
+        seed=seed,
+    )
+    outcomes, findings, evaluation = examine(case, probes, dtypes)
+    return Report.of(_about(evaluation), outcomes, findings)
+
+
+def probes_of(checks: Sequence[str | Probe]) -> list[Probe]:
+    """The probes that are asked for, "values" first. Raises ValueError for an unknown name, TypeError for no probe."""
+    for asked in checks:
+        if isinstance(asked, str) and asked not in PROBES:
+            raise ValueError(f"checks must be among {', '.join(map(repr, CHECKS))}; got {asked!r}")
+        if not isinstance(asked, (str, Probe)):
+            raise TypeError(f"checks must be names or Probes; got a {type(asked).__name__}")
+    own = [asked for asked in checks if isinstance(asked, Probe)]
+    return [probe for name, probe in PROBES.items() if name in ("values", *checks)] + own
+
+
+def examine(
+    case: Case, probes: Sequence[Probe], dtypes: Sequence[str]
+) -> tuple[list[Outcome], list[Finding], Evaluation]:
+    """What the probes find. Raises ValueError if rule and reference cannot be called, or differ in outputs."""
+    outcomes: list[Outcome] = []
+    findings: list[Finding] = []
+    with case.x64:
+        _same_outputs(case)
+        asked = any(probe.name == "dtypes" for probe in probes)
+        evaluation = choose_oracle(Evaluation(case, dtypes if asked else ()))
+        for probe in probes:
+            try:
+                for found in probe.look(evaluation):
+                    (outcomes if isinstance(found, Outcome) else findings).append(found)  # pyright: ignore
+            except Exception as error:
+                if probe.name in PROBES:
+                    raise
+                findings.append(Finding(probe.name, case.name, "FAIL", f"the probe raised {first_line(error)}"))
+                errors = {f"probe {probe.name}": "".join(traceback.format_exception(error))}
+                outcomes[0] = outcomes[0]._replace(errors=outcomes[0].errors | errors)
+    return outcomes, evaluation.findings + findings, evaluation
+
+
+def _same_outputs(case: Case) -> None:
+    """Raises ValueError where the rule's call fails or the reference's outputs are others."""
+    shapes = {}
+    for who, run in case.in_jax.items():
+        try:
+            traced = run.traced(case.arguments.leaves)
+        except Exception as error:
+            raise ValueError(f"the {who} cannot be called with these arguments: {first_line(error)}") from error
+        shapes[who] = traced.described
+        if not traced.floats:
+            raise ValueError(f"the {who} has no floating-point output, so there is nothing to differentiate")
+    if len(set(map(str, shapes.values()))) > 1:
+        raise ValueError(f"the rule returns {shapes['rule']}, the reference {shapes['reference']}: they must be alike")
+
+
+def _about(evaluation: Evaluation) -> dict[str, str]:
+    case, device = evaluation.case, local_device()
+    versions = f"jax {jax.__version__}, pullback {version('pullback')}, Python {platform.python_version()}"
+    if case.torch is not None:
+        versions = f"torch {version('torch')}, " + versions
+    arguments = [f"{n} {_described(leaf)}" for n, leaf in zip(case.arguments.names, case.arguments.leaves, strict=True)]
+    fixed = [name for name in case.arguments.names if name not in case.arguments.diff_names]
+    others = [who for who in case.implementations if who != "rule"]
+    precision = getattr(jax.config, "jax_default_matmul_precision", None) or "default"
+    return {
+        "rule": case.name,
+        "arguments": ", ".join(arguments) + (f"; not differentiated: {', '.join(fixed)}" if fixed else ""),
+        "against": ", ".join(others) or "its own forward, differentiated by jax",
+        "oracle": f"{oracle_name(evaluation)}, in float64",
+        "cotangents": f"{DRAWN}{'' if case.given is None else ', 5 yours'}; seed {case.seed}",
+        "device": f"{device.platform} ({device.device_kind}), matmul precision {precision}",
+        "versions": versions,
+    }
+
+
+def _described(leaf: Any) -> str:
+    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"

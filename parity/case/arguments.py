@@ -1,0 +1,151 @@
+"""The arguments of a call, taken apart: floating-point leaves one after the other, and how to put them together again.
+
+Every implementation is then a function of these leaves. The rest of the arguments stays as it is.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The floating-point leaves of a call's arguments, in order."""
+
+    leaves: list[np.ndarray]
+    names: list[str]
+    """Their names: `x`, `params[0][1]`."""
+    wrt: tuple[int, ...]
+    """Which of them are differentiated: their positions in `leaves`."""
+    rebuild: Callable[[Sequence[Any]], tuple[Any, ...]]
+    """From leaves to the positional arguments."""
+    kwargs: dict[str, Any]
+
+    @property
+    def diff(self) -> list[np.ndarray]:
+        """The leaves that are differentiated."""
+        return [self.leaves[i] for i in self.wrt]
+
+    @property
+    def diff_names(self) -> list[str]:
+        """Their names."""
+        return [self.names[i] for i in self.wrt]
+
+    def flat(self, fun: Callable[..., Any]) -> Callable[..., Any]:
+        """`fun` as a function of the leaves."""
+        return lambda *leaves: fun(*self.rebuild(leaves), **self.kwargs)
+
+    def cast(self, dtype: Any) -> "Arguments":
+        """The same with every leaf in `dtype`."""
+        return replace(self, leaves=[leaf.astype(dtype) for leaf in self.leaves])
+
+    def with_diff(self, diff: Sequence[np.ndarray]) -> "Arguments":
+        """The same with other values of the differentiated leaves."""
+        leaves = list(self.leaves)
+        for i, leaf in zip(self.wrt, diff, strict=True):
+            leaves[i] = leaf
+        return replace(self, leaves=leaves)
+
+
+def take_apart(
+    rule: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
+    static_argnums: Sequence[int] = (),
+    nondiff: Sequence[str] = (),
+) -> Arguments:
+    """The arguments of `rule(*args, **kwargs)`.
+
+    nondiff: names of arguments (`mask`) or of single leaves (`params[0][1]`) that are not differentiated.
+
+    Raises TypeError for a leaf that is no array (name its argument in static_argnums, or make it an array) or complex,
+    and ValueError if nothing is left to differentiate, a number is not finite, a static position is none, or a name in
+    nondiff is none of a floating-point argument.
+    """
+    for number in static_argnums:
+        if not -len(args) <= number < len(args):
+            raise ValueError(f"static_argnums must be positions among the {len(args)} arguments; got {number}")
+    statics = {number % len(args) for number in static_argnums}
+    parameters = _parameter_names(rule, len(args))
+    dynamic = [() if i in statics else arg for i, arg in enumerate(args)]
+    paths, tree = jax.tree_util.tree_flatten_with_path(tuple(dynamic))
+    kept: list[Any] = []
+    floats, names, owners, places = [], [], [], []
+    for place, (path, leaf) in enumerate(paths):
+        owner = parameters[path[0].idx]
+        name = owner + jax.tree_util.keystr(path[1:])
+        if not isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
+            raise TypeError(
+                f"argument {name} is a {type(leaf).__name__}, not an array: make it an array to differentiate it, or "
+                f"give its position in static_argnums, or pass it in kwargs"
+            )
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):  # a random key
+            kept.append(leaf)
+            continue
+        # Integers in jax's own width: its primitives take no other.
+        leaf = np.asarray(leaf, leaf.dtype if is_float(leaf) else jnp.result_type(leaf))
+        kept.append(leaf)
+        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            raise TypeError(f"argument {name} is {leaf.dtype}: complex numbers are not supported")
+        if is_float(leaf):
+            _refuse_not_finite(name, leaf)
+            floats.append(leaf)
+            names.append(name)
+            owners.append(owner)
+            places.append(place)
+    wrt = _differentiated(names, owners, [nondiff] if isinstance(nondiff, str) else nondiff)
+
+    def rebuild(new: Sequence[Any]) -> tuple[Any, ...]:
+        full = list(kept)
+        for place, leaf in zip(places, new, strict=True):
+            full[place] = leaf
+        rebuilt = jax.tree.unflatten(tree, full)
+        return tuple(arg if i in statics else rebuilt[i] for i, arg in enumerate(args))
+
+    return Arguments(floats, names, wrt, rebuild, dict(kwargs or {}))
+
+
+def _refuse_not_finite(name: str, leaf: np.ndarray) -> None:
+    finite = np.isfinite(leaf.astype(np.float64))
+    if not finite.all():
+        where = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(f"argument {name} holds {leaf[where]} at {list(where)}: give finite numbers to check at")
+
+
+def _differentiated(names: list[str], owners: list[str], nondiff: Sequence[str]) -> tuple[int, ...]:
+    """The positions that are left to differentiate."""
+    for name in nondiff:
+        if name not in (*names, *owners):
+            known = ", ".join(dict.fromkeys([*owners, *names])) or "none"
+            raise ValueError(f"nondiff must name floating-point arguments or leaves ({known}); got {name!r}")
+    wrt = tuple(
+        i for i, (name, owner) in enumerate(zip(names, owners, strict=True)) if not {name, owner} & set(nondiff)
+    )
+    if not wrt:
+        why = "all of them are in nondiff" if names else "no argument is a floating-point array"
+        raise ValueError(f"{why}, so there is nothing to differentiate")
+    return wrt
+
+
+def _parameter_names(rule: Callable[..., Any], count: int) -> list[str]:
+    try:
+        parameters = inspect.signature(rule).parameters.values()
+    except (TypeError, ValueError):
+        parameters = []
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [named[i] if i < len(named) else f"args[{i}]" for i in range(count)]
+
+
+def output_names(tree: Any) -> list[str]:
+    """`y` for a single output, `y[0]`, `y['loss']` for several."""
+    return ["y" + jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
+
+
+def is_float(leaf: Any) -> bool:
+    """Whether an array is differentiated, or gets a cotangent."""
+    return jnp.issubdtype(leaf.dtype, jnp.floating)

@@ -1,0 +1,92 @@
+"""A user's torch function: `(leaves, cotangents) -> named leaves`, from NumPy to NumPy, as InJax is in jax."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from .arguments import Arguments, output_names
+from .leaves import Leaves
+from .torch_arrays import to_numpy, to_torch, torch
+
+
+class InTorch:
+    """The function's value and cotangents.
+
+    Calling it raises TypeError if the function returns something else than tensors, ValueError if an output is cut off
+    from the inputs (detached) or has another shape than the rule's, all naming the output.
+    """
+
+    def __init__(self, arguments: Arguments, fun: Callable[..., Any], kwargs: dict[str, Any]):
+        self._arguments, self._fun, self._kwargs = arguments, fun, kwargs
+
+    def __call__(self, leaves: Sequence[np.ndarray], cotangents: Sequence[np.ndarray]) -> Leaves:
+        inputs = [to_torch(leaf) for leaf in leaves]
+        diff = [inputs[i].requires_grad_() for i in self._arguments.wrt]
+        y = self._call(inputs)
+        outputs, names = jax.tree.leaves(y), output_names(y)
+        for name, output in zip(names, outputs, strict=True):
+            if not isinstance(output, torch.Tensor):
+                raise TypeError(
+                    f"the torch function must return tensors; its output {name} is a {type(output).__name__}"
+                )
+            if output.is_floating_point() and not output.requires_grad:
+                raise ValueError(
+                    f"the torch function's output {name} is detached from its inputs: no .detach(), .numpy(), .item() "
+                    "or torch.no_grad() between them"
+                )
+        named = [(name, output) for name, output in zip(names, outputs, strict=True) if output.is_floating_point()]
+        if len(named) != len(cotangents):
+            raise ValueError(f"the torch function has {len(named)} floating-point outputs, the rule {len(cotangents)}")
+        for (name, output), cotangent in zip(named, cotangents, strict=True):
+            if tuple(output.shape) != cotangent.shape[1:]:
+                raise ValueError(
+                    f"the torch function's output {name} has shape {tuple(output.shape)}, "
+                    f"the rule's {cotangent.shape[1:]}"
+                )
+        floats = [output for _, output in named]
+        bars = []
+        for k in range(len(cotangents[0])):
+            grads = torch.autograd.grad(
+                floats, diff, [to_torch(c[k]) for c in cotangents], retain_graph=True, allow_unused=True
+            )
+            # An input that the function does not use has no gradient in torch; jax gives it zeros.
+            bars.append([to_numpy(torch.zeros_like(x) if g is None else g) for x, g in zip(diff, grads, strict=True)])
+        leaves_of = {name: to_numpy(output) for name, output in zip(names, outputs, strict=True)}
+        leaves_of |= {f"{name} (primal)": leaf for name, leaf in leaves_of.items()}
+        for name, *each in zip(self._arguments.diff_names, *bars, strict=True):
+            leaves_of[f"{name}_bar"] = np.stack(each)
+        return leaves_of
+
+    def gradients(
+        self, leaves: Sequence[np.ndarray], at: int, values: np.ndarray, cotangents: Sequence[np.ndarray]
+    ) -> np.ndarray:
+        """The gradient with respect to leaf `at` for each of its `values`, and the cotangents of each, stacked.
+
+        The function is called once, under torch's vmap. Raises whatever it raises there.
+        """
+        inputs = [to_torch(leaf) for leaf in leaves]
+
+        def gradient(leaf: torch.Tensor, *bars: torch.Tensor) -> torch.Tensor:
+            def floats(leaf: torch.Tensor) -> tuple[torch.Tensor, ...]:
+                y = self._call([*inputs[:at], leaf, *inputs[at + 1 :]])
+                return tuple(output for output in jax.tree.leaves(y) if output.is_floating_point())
+
+            return torch.func.vjp(floats, leaf)[1](bars)[0]
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that an operation is looped over and not vmapped is no matter here
+            return to_numpy(torch.func.vmap(gradient)(to_torch(values), *map(to_torch, cotangents)))
+
+    def _call(self, inputs: Sequence[torch.Tensor]) -> Any:
+        args = jax.tree.map(_passed_on, self._arguments.rebuild(inputs))
+        return self._fun(*args, **self._kwargs)
+
+
+def _passed_on(leaf: Any) -> Any:
+    """What is no floating-point leaf: integers as torch's own int64, which it indexes by."""
+    if not isinstance(leaf, np.ndarray):
+        return leaf
+    return to_torch(leaf.astype(np.int64) if leaf.dtype.kind == "i" else leaf)

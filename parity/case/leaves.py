@@ -1,0 +1,18 @@
+"""What every implementation gives back: arrays by name."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Leaves: TypeAlias = dict[str, Any]
+"""Arrays by name, NumPy's or (inside jax) jax's: `w1`, `b1`, `y`, `x_bar`, ..."""
+
+
+def as_numpy(leaves: Leaves) -> Leaves:
+    """The same leaves as NumPy arrays."""
+    return {name: np.asarray(leaf) for name, leaf in leaves.items()}
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays are bitwise equal, except that one NaN is like another."""
+    return a.shape == b.shape and a.dtype == b.dtype and bool(np.all((a == b) | ((a != a) & (b != b))))

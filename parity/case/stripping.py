@@ -1,0 +1,58 @@
+"""The same function with its hand-written rules taken out, so that jax derives the gradient itself.
+
+A custom_vjp is a rule of the user's. A custom_jvp mostly is one of jax's own functions (jax.nn.relu and its like), so
+it is only taken out where there is no custom_vjp.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+VJP, JVP = "custom_vjp_call", "custom_jvp_call"
+CALLS = ("jit", "pjit", "closed_call", "checkpoint", "remat2")
+
+
+def without_rules(closed: ClosedJaxpr) -> Callable[..., list[Any]]:
+    """The jaxpr as a function of its flat arguments, without its rules. What hides inside a loop or a kernel stays."""
+    kinds = {kind for kind, _ in _found(closed.jaxpr)}
+    inlined = {VJP if VJP in kinds else JVP, *CALLS}
+    return lambda *args: _evaluate(closed.jaxpr, closed.consts, args, inlined)
+
+
+def custom_rules(closed: ClosedJaxpr) -> list[str]:
+    """The functions with a hand-written rule that the jaxpr calls, in order: `lin (custom_vjp)`."""
+    return [f"{name} ({kind.removesuffix('_call')})" for kind, name in _found(closed.jaxpr)]
+
+
+def _found(jaxpr: Jaxpr) -> list[tuple[str, str]]:
+    found = []
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name in (VJP, JVP):
+            found.append((eqn.primitive.name, eqn.params["call_jaxpr"].jaxpr.debug_info.func_name))
+        for value in eqn.params.values():
+            for part in value if isinstance(value, (tuple, list)) else (value,):
+                inner = getattr(part, "jaxpr", part)
+                if hasattr(inner, "eqns"):
+                    found += _found(inner)
+    return found
+
+
+def _evaluate(jaxpr: Jaxpr, consts: Any, args: Any, inlined: set[str]) -> list[Any]:
+    env = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else env[atom]
+
+    for eqn in jaxpr.eqns:
+        inputs = [read(atom) for atom in eqn.invars]
+        if eqn.primitive.name in inlined:
+            inner = eqn.params["call_jaxpr"] if "call_jaxpr" in eqn.params else eqn.params["jaxpr"]
+            outputs = _evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs, inlined)
+        else:
+            params = eqn.primitive.get_bind_params(eqn.params)
+            subfuns, params = params if isinstance(params, tuple) else ((), params)  # a pair before jax 0.10
+            outputs = eqn.primitive.bind(*subfuns, *inputs, **params)
+            outputs = outputs if eqn.primitive.multiple_results else [outputs]
+        env.update(zip(eqn.outvars, outputs, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]

@@ -1,0 +1,191 @@
+"""The torch implementations of the lesson's net: autograd, by hand, and `nn.Module`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..case.torch_arrays import to_numpy, to_torch, torch
+from .result import Result
+
+# The maths, as torch users write it.
+
+
+def lin(x, w, b):
+    return x @ w + b
+
+
+def shifted_relu(x, shift):
+    return torch.relu(x) - shift
+
+
+def leaky_relu(x, negative_slope):
+    return torch.nn.functional.prelu(x, negative_slope.reshape(1))  # leaky_relu's slope cannot be differentiated
+
+
+def conv2d(x, w, b, stride=1, padding=0, dilation=1):
+    x, w = x.permute(0, 3, 1, 2), w.permute(3, 2, 0, 1)
+    return torch.nn.functional.conv2d(x, w, b, stride, padding, dilation).permute(0, 2, 3, 1)
+
+
+def mse(output, targ):
+    return (output.reshape(targ.shape) - targ).pow(2).mean()
+
+
+def mlp_loss(params, x, targ):
+    for w, b in params[:-1]:
+        x = torch.relu(lin(x, w, b))
+    return mse(lin(x, *params[-1]), targ)
+
+
+# The lesson's gradients by hand, each multiplied by its incoming cotangent.
+
+
+def lin_grad(x, w, y_bar):
+    return y_bar @ w.T, x.T @ y_bar, y_bar.sum(0)
+
+
+def relu_grad(x, y_bar):
+    return (x > 0).to(x.dtype) * y_bar
+
+
+def mse_grad(output, targ, loss_bar):
+    output_bar = loss_bar * 2.0 * (output.reshape(targ.shape) - targ) / targ.numel()
+    return output_bar.reshape(output.shape), -output_bar
+
+
+# The whole net: (params, x, targ), NumPy -> Result, NumPy.
+
+
+def _on_tensors(run: Callable[..., Result]) -> Callable[..., Result]:
+    """Wraps an implementation on tensors; params is a list of (w, b)."""
+
+    def on_arrays(params, x, targ) -> Result:
+        result = run([(to_torch(w), to_torch(b)) for w, b in params], to_torch(x), to_torch(targ))
+        return Result(
+            to_numpy(result.output),
+            to_numpy(result.loss),
+            [(to_numpy(w), to_numpy(b)) for w, b in result.grads],
+            to_numpy(result.x_bar),
+        )
+
+    return on_arrays
+
+
+@_on_tensors
+def net_autograd(params, x, targ) -> Result:
+    leaves = [x, *(leaf for layer in params for leaf in layer)]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    h = x
+    for w, b in params[:-1]:
+        h = torch.relu(lin(h, w, b))
+    output = lin(h, *params[-1])
+    loss = mse(output, targ)
+    x_bar, *bars = torch.autograd.grad(loss, leaves)
+    return Result(output, loss, list(zip(bars[::2], bars[1::2], strict=True)), x_bar)
+
+
+@_on_tensors
+def net_by_hand(params, x, targ) -> Result:
+    h, kept = x, []
+    for w, b in params[:-1]:
+        z = lin(h, w, b)
+        kept.append((h, z))
+        h = torch.relu(z)
+    kept.append((h, None))
+    output = lin(h, *params[-1])
+    loss = mse(output, targ)
+    bar, _targ_bar = mse_grad(output, targ, torch.ones_like(loss))
+    grads = []
+    for (w, _b), (h, z) in zip(reversed(params), reversed(kept), strict=True):
+        if z is not None:
+            bar = relu_grad(z, bar)
+        bar, w_bar, b_bar = lin_grad(h, w, bar)
+        grads.append((w_bar, b_bar))
+    return Result(output, loss, grads[::-1], bar)
+
+
+def _linear(w: torch.Tensor, b: torch.Tensor) -> torch.nn.Linear:
+    """`nn.Linear` with these weights; it keeps its weight as [fan_out, fan_in]."""
+    fan_in, fan_out = w.shape
+    layer = torch.nn.Linear(fan_in, fan_out, dtype=w.dtype, device="meta")
+    layer.weight = torch.nn.Parameter(w.T.contiguous())
+    layer.bias = torch.nn.Parameter(b)
+    return layer
+
+
+@_on_tensors
+def net_module(params, x, targ) -> Result:
+    layers: list[torch.nn.Module] = []
+    for w, b in params:
+        layers += [_linear(w, b), torch.nn.ReLU()]
+    model = torch.nn.Sequential(*layers[:-1])
+    x.requires_grad_()
+    output = model(x)
+    loss = torch.nn.MSELoss()(output.squeeze(-1), targ)
+    x_bar, *bars = torch.autograd.grad(loss, [x, *model.parameters()])
+    grads = [(weight_bar.T, b_bar) for weight_bar, b_bar in zip(bars[::2], bars[1::2], strict=True)]
+    return Result(output, loss, grads, x_bar)
+
+
+# One op alone: (inputs, cotangent), NumPy -> (y, *input cotangents), NumPy.
+
+
+def _op(run: Callable[..., Sequence[torch.Tensor]]) -> Callable[..., tuple]:
+    def on_arrays(inputs, cotangent) -> tuple:
+        return tuple(to_numpy(leaf) for leaf in run([to_torch(x) for x in inputs], to_torch(cotangent)))
+
+    return on_arrays
+
+
+def op_autograd(op: Callable[..., torch.Tensor]) -> Callable[..., tuple]:
+    def run(inputs, cotangent):
+        for x in inputs:
+            x.requires_grad_()
+        y = op(*inputs)
+        return (y, *torch.autograd.grad(y, inputs, cotangent))
+
+    return _op(run)
+
+
+@_op
+def lin_by_hand(inputs, y_bar):
+    x, w, b = inputs
+    return (lin(x, w, b), *lin_grad(x, w, y_bar))
+
+
+@_op
+def lin_module(inputs, y_bar):
+    x, w, b = inputs
+    layer = _linear(w, b)
+    y = layer(x.requires_grad_())
+    x_bar, weight_bar, b_bar = torch.autograd.grad(y, [x, layer.weight, layer.bias], y_bar)
+    return y, x_bar, weight_bar.T, b_bar
+
+
+@_op
+def relu_by_hand(inputs, y_bar):
+    (x,) = inputs
+    return torch.relu(x), relu_grad(x, y_bar)
+
+
+@_op
+def mse_by_hand(inputs, loss_bar):
+    output, targ = inputs
+    return (mse(output, targ), *mse_grad(output, targ, loss_bar))
+
+
+relu_module = op_autograd(lambda x: torch.nn.ReLU()(x))
+mse_module = op_autograd(lambda output, targ: torch.nn.MSELoss()(output.reshape(targ.shape), targ))
+
+
+def in_double(run: Callable[..., Any]) -> Callable[..., Any]:
+    """The oracle: the same implementation on the same numbers in float64."""
+
+    def widen(tree):
+        if isinstance(tree, (list, tuple)):
+            return [widen(branch) for branch in tree]
+        return np.asarray(tree).astype(np.float64)
+
+    return lambda *args: run(*(widen(arg) for arg in args))

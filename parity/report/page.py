@@ -1,0 +1,135 @@
+"""A report as one HTML page that needs nothing beside it: verdict, plot, tables, and every failure in words."""
+
+from html import escape
+
+from rich.table import Table
+
+from .data import ReportData
+from .plot import ANNOTATED, as_svg
+from .text import failure, findings, legend, table, verdict
+
+STYLE = """
+:root { color-scheme: light dark; --ground: #fff; --ink: #1b1d22; --line: #c9ccd3; --bad: #b3261e; --good: #12703c; }
+@media screen and (prefers-color-scheme: dark) {
+  :root { --ground: #15171c; --ink: #e6e7ea; --line: #434853; --bad: #ff9a90; --good: #6fd39b; }
+}
+body { background: var(--ground); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; margin: 0; }
+main { max-width: 72rem; margin: auto; padding: 1rem; overflow-wrap: break-word; }
+h1 { font-size: 1.35rem; border-left: .4rem solid; padding-left: .8rem; }
+h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
+.pass { color: var(--good); } .fail { color: var(--bad); font-weight: bold; }
+dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .1rem 1rem; }
+dt { font-weight: bold; } dd { margin: 0; }
+figure { margin: 0; } figure svg { display: block; width: 100%; max-width: 50rem; height: auto; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
+caption { text-align: left; padding-bottom: .4rem; }
+caption span { position: sticky; left: 0; display: inline-block; max-width: calc(100vw - 2rem); }
+th, td { text-align: left; vertical-align: top; padding: .2rem .6rem .2rem 0; border-bottom: 1px solid var(--line); }
+thead th { vertical-align: bottom; } .right { text-align: right; } .leaves tbody { white-space: nowrap; }
+.leaves [scope=row] { position: sticky; left: 0; background: var(--ground); }
+@media print {
+  body { font-size: 10pt; } table { font-size: 7pt; } .wide { overflow: visible; }
+  tr, figure, li { break-inside: avoid; } h2 { break-after: avoid; }
+}
+"""
+
+
+def as_page(report: ReportData) -> str:
+    """The page as text; the same for the same report. Raises ImportError without matplotlib."""
+    said = verdict(report)
+    kind, sign = ("pass", "✓") if report.ok else ("fail", "✗")
+    about = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in report.about.items())
+    notes = "".join(f"<p>{escape(line)}</p>" for line in legend(report).plain.split("\n") if line)
+    parts = [
+        f'<h1 class="{kind}">{sign} {escape(said)}</h1>',
+        f"<h2>What ran</h2>\n<dl>{about}</dl>",
+        _failures(report),
+        f"<h2>Error against bound</h2>\n{_figure(report)}",
+        f"<h2>Leaves</h2>\n{_leaves(report)}\n{notes}",
+    ]
+    if report.findings:
+        parts.append(f"<h2>Further checks</h2>\n{_findings(report)}")
+    body = "\n".join(part for part in parts if part)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{kind.upper()} - pullback parity</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def _failures(report: ReportData) -> str:
+    """What the text says of each failing row, for all of them."""
+    items = []
+    for row in report.rows:
+        if not row.ok:
+            items.append("<br>".join(escape(line.strip()) for line in failure(row)))
+    for finding in report.findings:
+        if finding.status == "FAIL":
+            items.append(escape(f"FAIL {finding.check}, {finding.about}: {finding.text}"))
+    return "<h2>Failures</h2>\n<ul>" + "\n".join(f"<li>{item}</li>" for item in items) + "</ul>" if items else ""
+
+
+def _figure(report: ReportData) -> str:
+    outside = sum(not row.ok for row in report.rows)
+    label = "Error against bound, an element a point, log-log. "
+    label += f"{outside} of {len(report.rows)} leaves fail." if outside else "None lies above the line error = bound."
+    sentences = [
+        "Some elements of each leaf, evenly spread, and its worst, in each implementation. Both axes are logarithmic, "
+        "so 0 has a dotted line of its own; what lies above the diagonal is outside its bound."
+    ]
+    bare: dict[str, list[str]] = {}
+    for row in report.rows:
+        for who, deviation in row.deviations.items():
+            if not deviation.points:
+                bare.setdefault(f"{who} ({deviation.problem or 'empty'})", []).append(f"{row.check} {row.leaf}")
+    sentences += [f"Not drawn: {who}: {', '.join(leaves)}." for who, leaves in bare.items()]
+    if outside > ANNOTATED:
+        sentences.append(f"At most {ANNOTATED} leaves are named in the plot; the list above has all.")
+    caption = "<br>".join(map(escape, sentences))
+    return f"<figure>\n{as_svg(report, escape(label))}\n<figcaption>{caption}</figcaption>\n</figure>"
+
+
+def _leaves(report: ReportData) -> str:
+    caption = "Each leaf, worst first: relative error in each implementation, then how the worst of them comes off."
+    return _table(table(report, wide=True), caption, "leaves", ["leaf", "shape", *report.implementations])
+
+
+def _findings(report: ReportData) -> str:
+    return _table(findings(report), "What else was checked, failures first.", "findings", [])
+
+
+def _table(shown: Table, caption: str, name: str, titles: list[str]) -> str:
+    """A table of the text in HTML. titles: of the first columns, whose words the text breaks over two lines."""
+    titles = titles + [str(column.header).replace("\n", " ").strip() for column in shown.columns[len(titles) :]]
+    sides = [' class="right"' if column.justify == "right" else "" for column in shown.columns]
+    head = "".join(f'<th scope="col"{side}>{escape(title)}</th>' for title, side in zip(titles, sides, strict=True))
+    rows = []
+    for first, *rest in zip(*(column.cells for column in shown.columns), strict=True):
+        cells = "".join(_cell(str(cell), side) for cell, side in zip(rest, sides[1:], strict=True))
+        rows.append(f'<tr><th scope="row">{escape(str(first))}</th>{cells}</tr>')
+    body = "\n".join(rows)
+    # tabindex: what scrolls must be reached by the keyboard as well.
+    return f"""<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}">
+<table class="{name}"><caption><span>{escape(caption)}</span></caption>
+<thead><tr>{head}</tr></thead>
+<tbody>
+{body}
+</tbody></table></div>"""
+
+
+def _cell(text: str, side: str) -> str:
+    if text.endswith(" !"):
+        text = f"{text[:-1]}FAIL".removeprefix("- ")  # without a figure: the word alone
+    shown = f'<span class="fail">{escape(text)}</span>' if text.endswith("FAIL") else escape(text)
+    return f"<td{side}>{shown}</td>"

@@ -1,0 +1,211 @@
+"""A report as people see it: a table in a terminal, text, and HTML for a notebook."""
+
+import io
+import math
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ..verdict.finding import Finding
+from ..verdict.rows import Deviation, Row
+from .data import ReportData
+
+SHOWN_ROWS = 24  # to stay on one screen; the dict and the page have them all
+SHOWN_FAILURES = 8
+NO_BOUND = 1e100  # a budget beyond it is an error where nothing is rounded, and so nothing allowed
+WIDE = 116  # columns that the whole table needs; on a narrower terminal it keeps the essentials
+
+
+def parts(report: ReportData, width: int) -> Iterator[RenderableType]:
+    """What a console prints, from top to bottom."""
+    yield _heading(report)
+    yield table(report, wide=width >= WIDE)
+    if report.findings:
+        yield findings(report)
+    yield legend(report)
+    if not all(row.ok for row in report.rows):
+        yield failures(report)
+    yield Text(verdict(report), "bold green" if report.ok else "bold red")
+
+
+def as_text(report: ReportData) -> str:
+    """The report without colours, WIDE columns wide."""
+    # Not for Jupyter: there, rich would show an output of its own beside the text.
+    console = Console(file=io.StringIO(), width=WIDE, color_system=None, force_jupyter=False)
+    with console.capture() as capture:
+        console.print(*parts(report, WIDE), sep="\n")
+    return capture.get().rstrip()
+
+
+def as_html_fragment(report: ReportData) -> str:
+    """The same with colours, as one `<pre>` for a notebook."""
+    console = Console(file=io.StringIO(), width=WIDE, record=True, force_jupyter=False)
+    console.print(*parts(report, WIDE), sep="\n")
+    style = "overflow-x:auto;white-space:pre;line-height:normal;font-family:monospace"
+    return console.export_html(inline_styles=True, code_format=f'<pre style="{style}">{{code}}</pre>')
+
+
+def _heading(report: ReportData) -> Text:
+    width = max(map(len, report.about))
+    lines = ["pullback parity", *(f"  {name:<{width}}  {text}" for name, text in report.about.items()), ""]
+    return Text("\n".join(lines))
+
+
+def table(report: ReportData, wide: bool) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("\nleaf", no_wrap=True)
+    table.add_column("\nshape", no_wrap=True)
+    if wide:
+        for who in report.implementations:
+            table.add_column(_two_lines(who), justify="right")
+    for title in ("max\n|error|", "\nat", "\nulps", "of\nbound", "\nnotices", "\nverdict"):
+        table.add_column(title, justify="left" if title in ("\nat", "\nverdict") else "right", no_wrap=True)
+    for row in report.rows[:SHOWN_ROWS]:
+        _who, worst = row.worst
+        cells = [f"{row.check} {row.leaf}", "×".join(map(str, row.shape)) or "scalar"]
+        if wide:
+            cells += [_cell(row.deviations.get(who)) for who in report.implementations]
+        cells += [
+            _figure(worst.max_abs),
+            ",".join(map(str, worst.index)) or "-",
+            _figure(worst.ulps),
+            _percent(worst.budget),
+            _figure(row.floor) if row.floor else "any",
+            "pass" if row.ok else "FAIL",
+        ]
+        table.add_row(*cells, style="" if row.ok else "bold red")
+    if len(report.rows) > SHOWN_ROWS:
+        table.add_row(f"and {len(report.rows) - SHOWN_ROWS} more, nearer to 0%")
+    return table
+
+
+def findings(report: ReportData) -> Table:
+    """What failed, is worth knowing or was left out, a line each; what passed, a line per check."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("check", "of", "verdict", "found"):
+        table.add_column(f"\n{title}", no_wrap=title in ("check", "verdict"))
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    passed: dict[str, list[Finding]] = {}
+    for finding in report.findings:
+        if finding.status == "pass":
+            passed.setdefault(finding.check, []).append(finding)
+        else:
+            grouped.setdefault((finding.check, finding.status, finding.text), []).append(finding.about)
+    for (check, status, text), abouts in grouped.items():
+        # Text: a bracket in a finding is no markup.
+        cells = (check, ", ".join(abouts), status, text)
+        table.add_row(*map(Text, cells), style="bold red" if status == "FAIL" else "")
+    for check, findings in passed.items():
+        texts = list(dict.fromkeys(finding.text for finding in findings))
+        abouts = _shortened(", ".join(finding.about for finding in findings), 60)
+        table.add_row(*map(Text, (check, abouts, "pass", _shortened("; ".join(texts), 150))))
+    return table
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 4].rstrip(" ,;") + " ..."
+
+
+def failures(report: ReportData) -> Text:
+    """Who is wrong, where, and what everybody has there; the worst rows, to stay on one screen."""
+    failed = [row for row in report.rows if not row.ok]
+    lines = [line for row in failed[:SHOWN_FAILURES] for line in failure(row)]
+    if len(failed) > SHOWN_FAILURES:
+        lines.append(f"      And {len(failed) - SHOWN_FAILURES} more leaves.")
+    return Text("\n".join(["", *lines]))
+
+
+def failure(row: Row) -> list[str]:
+    """The same of one row, in one line or two."""
+    blame = "; ".join(f"{who}: {_problem(row, who)}" for who, d in row.deviations.items() if d.problem)
+    lines = [f"FAIL  {row.check} {row.leaf}. {blame}" + ("" if blame.endswith("?") else ".")]
+    if row.values:
+        index = ", ".join(map(str, row.worst[1].budget_index))
+        values = ", ".join(f"{who} {value:.9g}" for who, value in row.values.items())
+        lines.append(f"      At [{index}]: {values}.")
+    return lines
+
+
+def _problem(row: Row, who: str) -> str:
+    deviation = row.deviations[who]
+    text = deviation.problem or ""
+    if math.isfinite(deviation.max_abs):
+        text += f", {_percent(deviation.budget)} of it" if deviation.budget < NO_BOUND else ", which is 0"
+    return f"{text}: {row.diagnosis[who]}" if who in row.diagnosis else text
+
+
+def legend(report: ReportData) -> Text:
+    sentences = [
+        "Under each implementation: its largest |error| over the leaf's largest |value|. max |error|, at, ulps and of "
+        "bound are those of the one that comes off worst; of bound is how much of its rounding-error bound the worst "
+        "element uses. notices: a leaf that is off by this factor of itself, or more, is sure to fail."
+    ]
+    if report.gates:
+        sentences.append(
+            f"Kink band: {report.kinks:,} of {report.gates:,} gates (a relu's x > 0, say) lie within rounding error of "
+            f"their kink, where either side is right{_places(report)}."
+        )
+    if report.fallbacks:
+        sentences.append(f"The bound is an estimate, and weaker, for want of a rule for {', '.join(report.fallbacks)}.")
+    if report.oracle_budget is not None:
+        share = _percent(report.oracle_budget)
+        sentences.append(f"Second opinion on the oracle: {share} of what float64 rounding allows.")
+    return Text("\n" + "\n".join(sentences) + "\n")
+
+
+def _places(report: ReportData) -> str:
+    named = ", ".join(f"[{','.join(map(str, place))}]" for place in report.kink_at)
+    return f": at {named}" + (", ..." if report.kinks > len(report.kink_at) else "") if named else ""
+
+
+def verdict(report: ReportData) -> str:
+    """The last line: PASS or FAIL, of how many, and who is wrong."""
+    count = f"{len(report.rows)} leaves in {len(report.implementations)} implementations"
+    failed = sum(not row.ok for row in report.rows)
+    broken = sum(finding.status == "FAIL" for finding in report.findings)
+    passed = sum(finding.status == "pass" for finding in report.findings)
+    if not report.oracle_stands:
+        text = "FAIL: the oracle and a second computation disagree in float64 already, so there is nothing to judge by."
+    elif failed:
+        text = f"FAIL: {failed} of {count} disagree. Wrong: {', '.join(report.culprits)}."
+        text += f" Further checks: {broken} fail." if broken else ""
+    elif broken:
+        text = f"FAIL: all {count} agree, but of the further checks {broken} fail."
+    else:
+        text = f"PASS: all {count} agree." + (f" Further checks: {passed} pass." if passed else "")
+    return text
+
+
+def _two_lines(who: str) -> str:
+    head, _, tail = who.replace("jax.", "jax .").replace("nn.", "nn .").replace("_", " _").partition(" ")
+    return f"{head}\n{tail}" if tail else f"\n{head}"
+
+
+def _cell(deviation: Deviation | None) -> str:
+    if deviation is None:
+        return "-"
+    return _figure(deviation.relative) + ("" if deviation.problem is None else " !")
+
+
+def _figure(value: float) -> str:
+    """0, 0.5, 12, 3e-8: one or two digits."""
+    if not math.isfinite(value):
+        return "-"
+    if value == 0:
+        return "0"
+    return f"{value:.1f}" if 0.05 <= value < 10 else f"{value:.0f}" if 10 <= value < 1000 else _power(value)
+
+
+def _percent(share: float) -> str:
+    if not math.isfinite(share):
+        return "-"
+    if share >= NO_BOUND:
+        return "inf"
+    return f"{share:.0%}" if share < 100 else f"{_power(share)}×"
+
+
+def _power(value: float) -> str:
+    mantissa, exponent = f"{value:.0e}".split("e")
+    return f"{mantissa}e{int(exponent)}"

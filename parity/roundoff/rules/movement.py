@@ -1,0 +1,96 @@
+"""Rounding rules: what only moves elements about moves their errors in the same way, and rounds nothing."""
+
+from typing import Any
+
+import numpy as np
+
+from ..bounded import Bounded, Reals, Rounding, Rule, error_of
+from ..estimates import fallback, in_double
+
+# Where each operand of a primitive says places, not elements.
+PLACES = {
+    "pad": slice(0, 0),
+    "split": slice(0, 0),
+    "tile": slice(0, 0),
+    "unstack": slice(0, 0),
+    "optimization_barrier": slice(0, 0),
+    "iota": slice(0, 0),
+    "gather": slice(1, 2),
+    "scatter": slice(1, 2),
+    "dynamic_slice": slice(1, None),
+    "dynamic_update_slice": slice(2, None),
+}
+
+
+def _move(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Bounded | list[Bounded]:
+    name = eqn.primitive.name
+    places = inputs[PLACES[name]]
+    if any(x.error is not None for x in places):
+        return fallback(rounding, eqn, *inputs)
+    values = in_double(eqn, *[x.value for x in inputs])
+    errors: list[Reals | None] = [None] * len(values)
+    if any(x.error is not None for x in inputs):
+        filled = {"fill_value": 0} if name == "gather" else {}  # out of bounds there is no error
+        moved = [x.value if any(x is place for place in places) else error_of(x) for x in inputs]
+        errors = list(in_double(eqn, *moved, **filled))
+    outputs = [Bounded(*pair) for pair in zip(values, errors, strict=True)]
+    return outputs if eqn.primitive.multiple_results else outputs[0]
+
+
+# Several operands side by side: by NumPy, since jax would compile each new set of shapes.
+
+JOINED = {
+    "concatenate": lambda params, arrays: np.concatenate(arrays, params["dimension"]),
+    "stack": lambda params, arrays: np.stack(arrays, params["axis"]),
+}
+
+
+def _join(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Bounded:
+    join = JOINED[eqn.primitive.name]
+    error = None if all(x.error is None for x in inputs) else join(eqn.params, [error_of(x) for x in inputs])
+    return Bounded(join(eqn.params, [x.value for x in inputs]), error)
+
+
+# One operand, and a view of it: NumPy copies nothing.
+
+
+def _broadcast(params, array):
+    shape, kept = params["shape"], params["broadcast_dimensions"]
+    axes = [1] * len(shape)
+    for axis, size in zip(kept, array.shape, strict=True):
+        axes[axis] = size
+    return np.broadcast_to(array.reshape(axes), shape)
+
+
+def _reshape(params, array):
+    order = params["dimensions"]  # some of jax's own functions transpose by it
+    return (array if order is None else array.transpose(order)).reshape(params["new_sizes"])
+
+
+def _slice(params, array):
+    strides = params["strides"] or [1] * array.ndim
+    return array[tuple(map(slice, params["start_indices"], params["limit_indices"], strides))]
+
+
+VIEWS = {
+    "broadcast_in_dim": _broadcast,
+    "reshape": _reshape,
+    "squeeze": lambda params, array: array.squeeze(tuple(params["dimensions"])),
+    "transpose": lambda params, array: array.transpose(params["permutation"]),
+    "slice": _slice,
+    "rev": lambda params, array: np.flip(array, params["dimensions"]),
+    "copy": lambda params, array: array,
+    "copy_p": lambda params, array: array,
+    "stop_gradient": lambda params, array: array,
+}
+
+
+def _view(rounding: Rounding, eqn: Any, x: Bounded) -> Bounded:
+    change = VIEWS[eqn.primitive.name]
+    error = None if x.error is None else change(eqn.params, error_of(x))
+    return Bounded(change(eqn.params, x.value), error, x.peak_of)
+
+
+RULES: dict[str, Rule] = (
+    {name: _move for name in PLACES} | {name: _join for name in JOINED} | {name: _view for name in VIEWS}
+)

@@ -1,0 +1,176 @@
+"""One computation in several implementations: run each on the same arrays, and hold each leaf against the oracle."""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..case.leaves import Leaves, as_numpy
+from ..roundoff.bounded import unit_roundoff
+from ..roundoff.bounds import Bounds, rounding_bounds
+from .diagnosis import diagnose
+from .finding import first_line
+from .rows import Row, compare
+
+
+class Outcome(NamedTuple):
+    """What a comparison comes to: its rows, and the figures that go with them."""
+
+    rows: list[Row]
+    gates: int
+    kinks: int
+    kink_at: tuple[tuple[int, ...], ...]
+    """As in Bounds: comparisons, those in the kink band, and where the first of these are."""
+    oracle_budget: float | None
+    """How far the oracle and a float64 evaluation of the twin differ, over what float64 rounding allows."""
+    fallbacks: tuple[str, ...]
+    """Primitives without a rounding rule, whose part of the bound is an estimate."""
+    errors: dict[str, str] = {}
+    """Who raised in which comparison -> the whole traceback."""
+
+
+@dataclass(eq=False)
+class Comparison:
+    """The same computation in several implementations. Each part is computed when it is first asked for, and kept."""
+
+    name: str
+    args: tuple[Any, ...]
+    """Trees of NumPy arrays; every implementation gets the same bits."""
+    implementations: dict[str, Callable[..., Any]]
+    """Who -> the implementation, which is called as it is. One that raises fails every leaf, and nobody else's."""
+    twin: Callable[..., Any]
+    """The one in plain jax whose jaxpr gives the bound."""
+    oracle: Callable[..., Any]
+    """The one in float64."""
+    dtype: Any
+    """The arithmetic under test."""
+    naming: Callable[[Any], Leaves] = as_numpy
+    """From an implementation's result to named arrays."""
+    dtypes: dict[str, Any] = field(default_factory=dict)
+    """What a leaf's dtype must be, where it is not the one under test."""
+    product_u: float = 0.0
+    """What jax's device rounds off the operands of float32 products (roundoff/products.py). Torch is on the CPU, and
+    far inside."""
+    second_opinion: bool = True
+    """Whether to hold the oracle against a float64 evaluation of the twin."""
+    cotangent_axis: bool = False
+    """Whether the first axis of each `_bar` leaf counts cotangents."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """What the rows call an implementation, where that is not its name here."""
+    bounds_from: Callable[[], Bounds] | None = None
+    """Where the bounds come from, if not from the twin and the arguments here."""
+
+    @cached_property
+    def _ran(self) -> tuple[dict[str, Leaves], dict[str, BaseException]]:
+        got, raised = {}, {}
+        for who, implementation in self.implementations.items():
+            try:
+                got[who] = self.naming(implementation(*self.args))
+            except Exception as error:
+                raised[who] = error
+        return got, raised
+
+    @property
+    def got(self) -> dict[str, Leaves]:
+        """Who -> its leaves."""
+        return self._ran[0]
+
+    @property
+    def raised(self) -> dict[str, BaseException]:
+        """Who, in place of leaves -> what it raised."""
+        return self._ran[1]
+
+    @cached_property
+    def want(self) -> Leaves:
+        """The oracle's leaves."""
+        return self.naming(self.oracle(*self.args))
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """The twin in float64, with the bound of its rounding in the dtype under test; trees of leaves by name."""
+        if self.bounds_from is not None:
+            return self.bounds_from()
+        return rounding_bounds(self.twin, *self.args, dtype=self.dtype, product_u=self.product_u)
+
+    @cached_property
+    def _errors(self) -> Leaves:
+        return self.naming(self.bounds.errors)
+
+    @property
+    def _oracle_share(self) -> float:
+        # A half-precision bound has float32 sums in it, hence the promotion.
+        return unit_roundoff(np.float64) / unit_roundoff(np.promote_types(self.dtype, np.float32))
+
+    @cached_property
+    def allowed(self) -> Leaves:
+        """How far off the oracle each element may be: its bound, and what the oracle itself is rounded by."""
+        share, expected = self._oracle_share, self._expected
+        return {
+            name: _in_range(np.asarray(error * (1 + share)), self.want, name, expected)
+            for name, error in self._errors.items()
+        }
+
+    @property
+    def _expected(self) -> dict[str, Any]:
+        return {name: self.dtypes.get(name, self.dtype) for name in self.want}
+
+    @cached_property
+    def oracle_budget(self) -> float | None:
+        """How far the oracle is from the twin's float64 evaluation, over what float64 rounding allows."""
+        if not self.second_opinion:
+            return None
+        plain = self._errors
+        if self.product_u:  # both are in float64, on the CPU: no operand is rounded there
+            plain = self.naming(rounding_bounds(self.twin, *self.args, dtype=self.dtype).errors)
+        double = {name: np.asarray(error * (2 * self._oracle_share)) for name, error in plain.items()}
+        rows = compare("oracle", {"twin": self.naming(self.bounds.values)}, self.want, double, {})
+        return max(row.worst[1].budget for row in rows)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Each leaf, in every implementation, with a diagnosis where one is wrong."""
+        column = {who: self.columns.get(who, who) for who in self.implementations}
+        raised = {column[who]: first_line(error) for who, error in self.raised.items()}
+        got = {column[who]: leaves for who, leaves in self.got.items()}
+        rows = compare(self.name, got, self.want, self.allowed, self._expected, raised)
+        sizes = {size for leaf in jax.tree.leaves(self.args) for size in np.shape(leaf)}
+        for row in rows:
+            for who, deviation in row.deviations.items():
+                if deviation.problem and row.leaf in got.get(who, {}) and row.leaf in self.want:
+                    stacked = self.cotangent_axis and row.leaf.endswith("_bar")
+                    pattern = diagnose(
+                        got[who][row.leaf],
+                        self.want[row.leaf],
+                        self.allowed[row.leaf],
+                        self._expected[row.leaf],
+                        sizes,
+                        stacked,
+                    )
+                    row.diagnosis.update({who: pattern} if pattern else {})
+        return rows
+
+    @property
+    def outcome(self) -> Outcome:
+        """The rows and figures, without the arrays."""
+        bounds = self.bounds
+        errors = {f"{self.name} {who}": _whole(error) for who, error in self.raised.items()}
+        band = bounds.gates, bounds.kinks, bounds.kink_at
+        return Outcome(self.rows, *band, self.oracle_budget, bounds.fallbacks, errors)
+
+
+def _whole(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def _in_range(bound: np.ndarray, oracle: Leaves, name: str, dtypes: dict[str, Any]) -> np.ndarray:
+    """No bound where the value may lie beyond the dtype's largest number: infinity is then right too."""
+    if name not in oracle or not jnp.issubdtype(dtypes[name], jnp.floating) or oracle[name].shape != bound.shape:
+        return bound
+    with np.errstate(all="ignore"):
+        beyond = np.abs(oracle[name]) + bound >= float(jnp.finfo(dtypes[name]).max)
+    return np.where(beyond & np.isfinite(oracle[name]), np.inf, bound) if beyond.any() else bound

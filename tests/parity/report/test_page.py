@@ -1,0 +1,153 @@
+import html.parser
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pullback.parity import Finding, Report, check_mnist
+from pullback.parity.report.page import as_page
+from pullback.parity.verdict.comparison import compare
+from pullback.parity.verdict.evaluation import Outcome
+
+VOID = {"meta", "br"}
+LEAF = "w<1>&"
+WHO = "my_<rule>"
+FINDINGS = [
+    Finding("transformations", "vmap & scan", "FAIL", "differs by <3e-2>"),
+    Finding("kinks", "x = 0", "note", "jax says 0, torch says 1"),
+]
+
+
+class Page(html.parser.HTMLParser):
+    """A page's text, and what its elements are; every element must be closed, in order."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.tags, self.words = [], [], []
+        self.feed(page)
+        self.close()
+        assert not self.open
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    def count(self, tag, **attrs):
+        return sum(name == tag and attrs.items() <= given.items() for name, given in self.tags)
+
+
+@pytest.fixture(scope="module")
+def passing():
+    return check_mnist(8, 4, source="sample")
+
+
+@pytest.fixture
+def failing():
+    want = {LEAF: np.ones((2, 2)), "b1": np.ones(2)}
+    bounds = {LEAF: np.full((2, 2), 1e-6), "b1": np.full(2, 1e-6)}
+    right = {name: leaf.astype(np.float32) for name, leaf in want.items()}
+    wrong = right | {LEAF: np.array([[1, 1], [1.5, 1]], np.float32)}
+    raised = {"torch": "RuntimeError: <out> of & memory"}
+    rows = compare("net", {"right": right, WHO: wrong}, want, bounds, dict.fromkeys(want, np.float32), raised)
+    rows[0].diagnosis[WHO] = "half again too <large>"
+    return Report.of({"net <&>": "n<1>"}, [Outcome(rows, 10, 3, ((1, 2),), 0.5, bounds, ())], FINDINGS)
+
+
+def test_a_pass(passing):
+    page = Page(passing.to_html())
+    assert page.text.startswith("PASS - pullback parity ✓ PASS: all 18 leaves in 6 implementations agree.")
+    assert "FAIL" not in page.text.replace("error = bound (above: FAIL)", "")
+    assert "Failures" not in page.text and "Not drawn" not in page.text
+    for row in passing.rows:
+        assert f"{row.check} {row.leaf}" in page.text
+    for text in (*passing.about, *passing.about.values(), *passing.implementations):
+        assert text in page.text
+    assert "Kink band: 0 of 32 gates" in page.text
+    assert page.count("th", scope="row") == 18 + len(passing.findings)
+
+
+def test_a_failure(failing):
+    page = Page(failing.to_html())
+    assert page.text.startswith("FAIL - pullback parity ✗ FAIL: 2 of 2 leaves in 3 implementations disagree. Wrong: my")
+    assert f"FAIL net {LEAF}. {WHO}: outside the bound, 5e5× of it: half again too <large>; torch: raised" in page.text
+    assert f"At [1, 0]: oracle 1, right 1, {WHO} 1.5." in page.text
+    assert "FAIL net b1. torch: raised RuntimeError: <out> of & memory." in page.text
+    assert "FAIL transformations, vmap & scan: differs by <3e-2>" in page.text
+    assert f"Not drawn: torch (raised RuntimeError: <out> of & memory): net b1, net {LEAF}." in page.text
+    assert f"net {LEAF} 2×2 0 0.5 FAIL FAIL 0.5 1,0" in page.text, "each cell that fails says so"
+    assert "kinks x = 0 note jax says 0, torch says 1" in page.text
+
+
+def test_every_failure_is_told():
+    want = {f"w{i}": np.ones(2) for i in range(20)}
+    got = {name: leaf + 1 for name, leaf in want.items()}
+    rows = compare("net", {"ours": got}, want, dict.fromkeys(want, np.full(2, 1e-9)), {})
+    page = Page(as_page(Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, {}, ())])))
+    assert page.text.count("ours: outside the bound") == 20 and "more leaves" not in page.text
+    assert "At most 8 leaves are named in the plot" in page.text
+
+
+def test_all_is_escaped(failing):
+    page = failing.to_html()
+    for text in ("w<1>", "<rule>", "<out>", "<&>", "n<1>", "<3e-2>", "<large>", "vmap & scan"):
+        assert text not in page
+    for text in ("w&lt;1&gt;&amp;", "my_&lt;rule&gt;", "&lt;out&gt; of &amp; memory", "vmap &amp; scan"):
+        assert text in page
+
+
+def test_it_can_be_read_by_all(passing, failing):
+    for report in (passing, failing):
+        page = Page(report.to_html())
+        tables = 1 + bool(report.findings)
+        assert page.count("html", lang="en") == page.count("title") == page.count("h1") == 1
+        assert page.count("table") == page.count("caption") == tables
+        assert page.count("svg", role="img") == 1
+        assert all(attrs["scope"] in ("row", "col") for tag, attrs in page.tags if tag == "th")
+        (svg,) = [attrs for tag, attrs in page.tags if tag == "svg"]
+        assert svg["aria-label"].startswith("Error against bound")
+
+
+def test_it_needs_nothing_beside_it(passing):
+    text = passing.to_html()
+    page = Page(text)
+    assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert "@import" not in text and "<!DOCTYPE svg" not in text
+    addresses = re.findall(r'(\S+)="https?://', text)
+    assert set(addresses) == {"xmlns", "xmlns:xlink"} and text.count("://") == len(addresses)
+    assert all(url.startswith("#") for url in re.findall(r"url\(([^)]*)\)", text))
+    assert len(text) < 600_000
+
+
+def test_the_same_report_gives_the_same_page(failing):
+    assert failing.to_html() == failing.to_html()
+
+
+def test_without_figures():
+    rows = compare("net", {}, {"w": np.ones(2)}, {"w": np.ones(2)}, {}, {"ours": "ValueError: no"})
+    page = Page(as_page(Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, {}, ())])))
+    assert page.count("svg") == 0 and "Not drawn: ours (raised ValueError: no): net w." in page.text
+
+
+def test_without_matplotlib(passing, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"pip install 'pullback\[report\]'"):
+        passing.to_html()
+
+
+def test_matplotlib_is_imported_only_for_the_page():
+    code = "import sys, pullback.parity.page; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

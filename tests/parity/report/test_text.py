@@ -1,0 +1,126 @@
+import html.parser
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from pullback.parity import Finding, Report, check_mnist
+from pullback.parity.verdict.comparison import compare
+from pullback.parity.verdict.evaluation import Outcome
+
+
+@pytest.fixture(scope="module")
+def passing():
+    return check_mnist(8, 4, source="sample")
+
+
+def report_of(got, findings=(), raised=None, **changes):
+    want = {"w1": np.ones((2, 2)), "b1": np.ones(2)}
+    bounds = {"w1": np.full((2, 2), 1e-6), "b1": np.full(2, 1e-6)}
+    rows = compare("net", got, want, bounds, dict.fromkeys(want, np.float32), raised)
+    parts = {"gates": 10, "kinks": 3, "kink_at": ((1, 2),), "oracle_budget": 0.5, "bounds": {}, "fallbacks": ()}
+    return Report.of({"net": "n"}, [Outcome(rows, **(parts | changes))], findings)
+
+
+RIGHT = {"w1": np.ones((2, 2), np.float32), "b1": np.ones(2, np.float32)}
+WRONG = RIGHT | {"w1": np.array([[1, 1], [1.5, 1]], np.float32)}
+
+
+def words(report):
+    return " ".join(str(report).split())
+
+
+def test_a_pass(passing):
+    text = str(passing)
+    assert text.splitlines()[-1] == "PASS: all 18 leaves in 6 implementations agree."
+    assert "FAIL" not in text
+    assert "embedded sample of MNIST (4,000 train and 1,000 valid images, no test)" in text
+    assert max(map(len, text.splitlines())) <= 116
+    for row in passing.rows:
+        assert f"{row.check} {row.leaf}" in text
+
+
+def test_a_failure_names_who_what_and_where():
+    report = report_of({"by hand": RIGHT, "custom_vjp": WRONG}, raised={"torch": "RuntimeError: out of memory"})
+    next(row for row in report.rows if row.leaf == "w1").diagnosis["custom_vjp"] = "the sign is wrong"
+    text = words(report)
+    assert (
+        "FAIL net w1. custom_vjp: outside the bound, 5e5× of it: the sign is wrong; torch: raised RuntimeError" in text
+    )
+    assert "At [1, 0]: oracle 1, by hand 1, custom_vjp 1.5." in text
+    assert text.endswith("FAIL: 2 of 2 leaves in 3 implementations disagree. Wrong: custom_vjp, torch.")
+    assert "Kink band: 3 of 10 gates" in text and "either side is right: at [1,2], ..." in text
+
+
+def test_findings_are_grouped_and_failures_come_first():
+    findings = [
+        Finding("transformations", "jit", "pass", "bitwise equal"),
+        Finding("transformations", "vmap", "pass", "bitwise equal"),
+        Finding("kinks", "x = nan", "note", "a convention [of torch]"),
+        Finding("kinks", "x = inf", "note", "a convention [of torch]"),
+        Finding("numerical", "x", "FAIL", "slope measured 1, rule 2"),
+    ]
+    report = report_of({"ours": RIGHT}, findings)
+    lines = [" ".join(line.split()) for line in str(report).splitlines()]
+    shown = [line for line in lines if line.startswith(("transformations", "kinks", "numerical"))]
+    assert shown == [
+        "numerical x FAIL slope measured 1, rule 2",
+        "kinks x = nan, x = inf note a convention [of torch]",
+        "transformations jit, vmap pass bitwise equal",
+    ]
+    assert lines[-1] == "FAIL: all 2 leaves in 1 implementations agree, but of the further checks 1 fail."
+
+
+def test_no_gates_no_kink_band_and_fallbacks_are_said():
+    text = words(report_of({"ours": RIGHT}, gates=0, kinks=0, kink_at=(), fallbacks=("lu", "sort")))
+    assert "Kink band" not in text
+    assert "The bound is an estimate, and weaker, for want of a rule for lu, sort." in text
+
+
+def test_an_oracle_that_is_contradicted():
+    assert words(report_of({"ours": RIGHT}, oracle_budget=1.5)).endswith("so there is nothing to judge by.")
+
+
+def test_many_rows_stay_on_one_screen():
+    got = {f"w{i}": np.ones(1, np.float32) for i in range(60)}
+    rows = compare(
+        "net", {"ours": got}, {n: np.ones(1) for n in got}, {n: np.ones(1) for n in got}, dict.fromkeys(got, np.float32)
+    )
+    report = Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, {}, ())])
+    assert len(str(report).splitlines()) < 50 and "and 36 more, nearer to 0%" in str(report)
+
+
+def test_html_fragment(passing):
+    page = passing._repr_html_()
+    html.parser.HTMLParser().feed(page)
+    assert page.startswith("<pre") and "PASS: all 18 leaves" in page
+
+
+def test_at_a_prompt_it_is_one_line(passing):
+    shown = repr(passing)
+    assert shown.startswith("<Report PASS: all 18 leaves") and shown.endswith("print(report) shows the table>")
+    assert "\n" not in shown
+
+
+def test_text_in_a_notebook_shows_nothing_beside_it(passing, monkeypatch):
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *args: pytest.fail("an output of its own"))
+    assert "PASS: all 18 leaves" in str(passing)
+
+
+def test_on_a_narrow_terminal(passing):
+    console = Console(width=80, color_system=None)
+    with console.capture() as capture:
+        console.print(passing)
+    lines = capture.get().splitlines()
+    assert max(map(len, lines)) <= 80
+    row = next(line for line in lines if line.startswith("net x_bar"))
+    assert row.split()[-1] == "pass", "the verdict is on the leaf's own line"
+
+
+def test_a_bound_of_zero_is_named():
+    got, want = {"y": np.ones(2, np.float32)}, {"y": np.zeros(2)}
+    rows = compare("relu", {"ours": got}, want, {"y": np.zeros(2)}, {"y": np.float32})
+    text = words(Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, {}, ())]))
+    assert "ours: outside the bound, which is 0." in text
+    assert " inf any FAIL" in text

@@ -1,0 +1,80 @@
+"""What all rules share. Each file of rules has its own tests."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pullback.parity.roundoff.bounded import Bounded, Rounding, error_of, exact, is_real, most_alike, unit_roundoff
+
+
+@pytest.mark.parametrize(
+    ("dtype", "u"), [(jnp.float16, 2**-11), (jnp.bfloat16, 2**-8), (jnp.float32, 2**-24), (jnp.float64, 2**-53)]
+)
+def test_unit_roundoff(dtype, u):
+    assert unit_roundoff(dtype) == u
+
+
+@pytest.mark.parametrize(
+    ("dtype", "smallest"),
+    [(jnp.float16, 2**-24), (jnp.bfloat16, 2**-126), (np.float32, 2**-126), (np.float64, 2**-1022)],
+)
+def test_underflow(dtype, smallest):
+    assert Rounding(dtype).underflow == smallest
+
+
+def test_exact_is_float64_without_error():
+    x = exact(np.array([1.5, -2], jnp.bfloat16))
+    assert x.value.dtype == np.float64 and x.error is None
+    assert exact(np.array([True])).value.dtype == bool
+    assert exact(3, np.int32).value.dtype == np.int32
+    assert exact(np.array([1j], np.complex64)).value.dtype == np.complex128
+    key = jax.random.key(0)
+    assert exact(key).value is key
+
+
+def test_is_real():
+    assert all(map(is_real, (np.float32, jnp.bfloat16, np.complex64))) and not any(map(is_real, (np.int32, np.bool_)))
+
+
+def test_error_of_an_exact_value_is_zero():
+    np.testing.assert_array_equal(error_of(exact(np.ones(2))), [0.0, 0.0])
+    assert error_of(exact(np.array([True]))).dtype == bool
+    assert error_of(Bounded(np.ones((2, 3)), np.array(1.0))).shape == (2, 3)
+
+
+def equation(fun, x):
+    return jax.make_jaxpr(fun)(x).jaxpr.eqns[0]
+
+
+def test_rounded():
+    u = 2.0**-24
+    add = equation(lambda x: x + x, np.float32(1))
+    rounding = Rounding(np.float32)
+    assert rounding.rounded(add, np.float64(3), None).error == pytest.approx(3 * u)
+    assert rounding.rounded(add, np.float64(3), np.float64(1)).error == pytest.approx(1 + 4 * u)
+    assert rounding.rounded(add, np.float64(3), None, 5).error == pytest.approx(3 * ((1 + u) ** 5 - 1))
+    # The coarser of the dtype under test and the jaxpr's.
+    half = equation(lambda x: x + x, jnp.bfloat16(1))
+    assert rounding.rounded(half, np.float64(1), None).error == pytest.approx(2.0**-8)
+    assert Rounding(jnp.bfloat16).rounded(add, np.float64(1), None).error == pytest.approx(2.0**-8)
+    # Infinity is not rounded, and neither are whole numbers.
+    assert rounding.rounded(add, np.array([np.inf]), None).error == 0
+    assert rounding.rounded(equation(lambda n: n + n, np.int32(1)), np.array(7), None).error is None
+
+
+def test_gates_are_counted():
+    rounding = Rounding(np.float32)
+    rounding.gate(np.array([True, False, False]))
+    rounding.gate(np.array(True))
+    assert (rounding.gates, rounding.kinks) == (4, 2)
+
+
+def test_the_commonest_number_is_counted():
+    x = np.array([[1.0, 2, 1, 3, 1], [0, 0, 0, 5, 6], [4, -4, 4, -4, 9]])
+    np.testing.assert_array_equal(most_alike(x, (1,)), [3, 1, 2])
+    np.testing.assert_array_equal(most_alike(x.T, (0,)), [3, 1, 2])
+    assert most_alike(x, (0, 1)) == 3
+    np.testing.assert_array_equal(most_alike(np.stack([x, x]), (0, 2)), [6, 2, 4])
+    np.testing.assert_array_equal(most_alike(np.ones((2, 0)), (1,)), [1, 1])
+    np.testing.assert_array_equal(most_alike(np.array([[np.nan, np.nan]]), (1,)), [1])
