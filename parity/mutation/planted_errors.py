@@ -23,48 +23,54 @@ class Planted(NamedTuple):
     """The function of the leaves, with the error in its rule."""
 
 
-def _first(a: Any, value: Any) -> Any:
-    return a.at[(0,) * a.ndim].set(value)
+def _first(a: Any) -> Any:
+    return a.at[(0,) * a.ndim]
 
 
-def _row(a: Any, index: int, value: Any) -> Any:
-    return a.at[index].set(value)
+def _any(a: Any) -> bool:
+    return True
+
+
+def _has_several(a: Any) -> bool:
+    return a.size > 1
+
+
+def _has_rows(a: Any) -> bool:
+    return a.ndim > 0 and a.shape[0] > 1
+
+
+def _has_columns(a: Any) -> bool:
+    return a.ndim > 1 and a.shape[-1] > 1
 
 
 # What becomes of a right cotangent `a`; the second entry says for which shapes it makes sense.
 SPOIL_COTANGENT: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bool]]] = {
-    "doubled": (lambda a: 2 * a, lambda a: True),
-    "halved": (lambda a: a / 2, lambda a: True),
-    "times 1.001": (lambda a: a * 1.001, lambda a: True),
-    "times 1.0003": (lambda a: a * 1.0003, lambda a: True),
-    "sign flipped": (lambda a: -a, lambda a: True),
-    "absolute value": (jnp.abs, lambda a: True),
-    "zero": (jnp.zeros_like, lambda a: True),
-    "None": (lambda a: None, lambda a: True),
+    "doubled": (lambda a: 2 * a, _any),
+    "halved": (lambda a: a / 2, _any),
+    "times 1.001": (lambda a: a * 1.001, _any),
+    "times 1.0003": (lambda a: a * 1.0003, _any),
+    "sign flipped": (lambda a: -a, _any),
+    "absolute value": (jnp.abs, _any),
+    "zero": (jnp.zeros_like, _any),
+    "None": (lambda a: None, _any),
     "transposed": (lambda a: jnp.swapaxes(a, -1, -2), lambda a: a.ndim > 1 and a.shape[-1] == a.shape[-2]),
-    "first element dropped": (lambda a: _first(a, 0), lambda a: a.size > 1),
-    "first element off by 1%": (lambda a: a.at[(0,) * a.ndim].multiply(1.01), lambda a: a.size > 1),
-    "first row dropped": (lambda a: _row(a, 0, 0), lambda a: a.ndim > 0 and a.shape[0] > 1),
-    "last row dropped": (lambda a: _row(a, -1, 0), lambda a: a.ndim > 0 and a.shape[0] > 1),
-    "last column dropped": (lambda a: a.at[..., -1].set(0), lambda a: a.ndim > 1 and a.shape[-1] > 1),
-    "shifted by a row": (lambda a: jnp.roll(a, 1, 0), lambda a: a.ndim > 0 and a.shape[0] > 1),
-    "shifted by a column": (lambda a: jnp.roll(a, 1, -1), lambda a: a.ndim > 1 and a.shape[-1] > 1),
-    "rows reversed": (lambda a: jnp.flip(a, 0), lambda a: a.ndim > 0 and a.shape[0] > 1),
-    "columns reversed": (lambda a: jnp.flip(a, -1), lambda a: a.ndim > 1 and a.shape[-1] > 1),
-    "a mean over rows for a sum": (lambda a: a / a.shape[0], lambda a: a.ndim > 0 and a.shape[0] > 1),
-    "a sum over rows for a mean": (lambda a: a * a.shape[0], lambda a: a.ndim > 0 and a.shape[0] > 1),
+    "first element dropped": (lambda a: _first(a).set(0), _has_several),
+    "first element off by 1%": (lambda a: _first(a).multiply(1.01), _has_several),
+    "first row dropped": (lambda a: a.at[0].set(0), _has_rows),
+    "last row dropped": (lambda a: a.at[-1].set(0), _has_rows),
+    "last column dropped": (lambda a: a.at[..., -1].set(0), _has_columns),
+    "shifted by a row": (lambda a: jnp.roll(a, 1, 0), _has_rows),
+    "shifted by a column": (lambda a: jnp.roll(a, 1, -1), _has_columns),
+    "rows reversed": (lambda a: jnp.flip(a, 0), _has_rows),
+    "columns reversed": (lambda a: jnp.flip(a, -1), _has_columns),
+    "a mean over rows for a sum": (lambda a: a / a.shape[0], _has_rows),
+    "a sum over rows for a mean": (lambda a: a * a.shape[0], _has_rows),
     "n for n - 1": (lambda a: a * (a.size / (a.size - 1)), lambda a: 1 < a.size < 1000),
-    "averaged over rows": (
-        lambda a: jnp.broadcast_to(a.mean(0, keepdims=True), a.shape),
-        lambda a: a.ndim > 0 and a.shape[0] > 1,
-    ),
+    "averaged over rows": (lambda a: jnp.broadcast_to(a.mean(0, keepdims=True), a.shape), _has_rows),
     "rounded to bfloat16": (lambda a: a.astype(BF16).astype(a.dtype), lambda a: a.dtype != BF16),
     "of dtype bfloat16": (lambda a: a.astype(BF16), lambda a: a.dtype != BF16),
-    "clipped at half its largest": (
-        lambda a: jnp.clip(a, -0.5 * jnp.abs(a).max(), 0.5 * jnp.abs(a).max()),
-        lambda a: a.size > 1,
-    ),
-    "with a constant added": (lambda a: a + 0.01, lambda a: True),
+    "clipped at half its largest": (lambda a: jnp.clip(a, -jnp.abs(a).max() / 2, jnp.abs(a).max() / 2), _has_several),
+    "with a constant added": (lambda a: a + 0.01, _any),
 }
 
 # What becomes of the incoming cotangent before the right backward sees it.
@@ -88,7 +94,7 @@ SPOIL_RESIDUALS: dict[str, Callable[[Any], Any]] = {
 SPOIL_FORWARD: dict[str, Callable[[Any], Any]] = {
     "forward times 1.001": lambda y: y * 1.001,
     "forward in bfloat16": lambda y: y.astype(BF16).astype(y.dtype),
-    "forward with the first element off": lambda y: y.at[(0,) * y.ndim].add(0.01),
+    "forward with the first element off": lambda y: _first(y).add(0.01),
 }
 
 

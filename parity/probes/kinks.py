@@ -1,8 +1,8 @@
 """Conventions: what each implementation says at 0, -0, NaN, the infinities and subnormals. Probed, never assumed."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -23,11 +23,8 @@ Answers = dict[str, dict[str, Said]]
 """Argument -> special value -> the gradient of the argument's first element there."""
 
 
-class Point(NamedTuple):
-    """Where the gradient is asked for: the argument's values, and the cotangent of each output."""
-
-    values: np.ndarray
-    cotangents: list[np.ndarray]
+Point = tuple[np.ndarray, list[np.ndarray]]
+"""Where a gradient is asked for: the argument's values, and a cotangent for each output."""
 
 
 def kink_findings(evaluation: Evaluation) -> list[Finding]:
@@ -43,81 +40,65 @@ def kink_findings(evaluation: Evaluation) -> list[Finding]:
 
 def answers(case: Case, run: Any) -> Answers:
     """What one implementation says: an InJax or an InTorch of the case."""
+    leaves, probe = case.arguments.leaves, [_probe(c) for c in case.cotangents]
+    usual = _gradients(case, run, leaves, probe)
     found: Answers = {}
-    usual: dict[str, Said] | None = None
     for at, name in zip(case.arguments.wrt, case.arguments.diff_names, strict=True):
-        if not case.arguments.leaves[at].size:
-            continue
-        points = _points(case, at)
-        if usual is None:  # the same call for every argument
-            usual = _at_usual(case, run)
-        found[name] = {USUAL: usual[name], **_all_at(case, run, at, name, points)}
+        if leaves[at].size:
+            points = _points(case, leaves[at], probe)
+            found[name] = {USUAL: usual[name], **(_at_once(case, run, at, points) or {})}
+            for label, (values, cotangents) in points.items() if len(found[name]) == 1 else ():
+                there = [values if i == at else leaf for i, leaf in enumerate(leaves)]
+                found[name][label] = _gradients(case, run, there, cotangents)[name]
     return found
 
 
-def _points(case: Case, at: int) -> dict[str, Point]:
-    leaf, probe = case.arguments.leaves[at], [_probe(c) for c in case.cotangents]
-    points = {}
-    for label, value in VALUES.items():
-        values = leaf.copy()
-        with np.errstate(all="ignore"):
-            values.flat[0] = value
-        points[label] = Point(values, probe)
-    if [c.shape[1:] for c in case.cotangents] == [leaf.shape]:  # element by element
-        values, nan = leaf.copy(), [_probe(c) for c in case.cotangents]
-        values.flat[0], nan[0].flat[0] = -1, np.nan
-        points[DEAD] = Point(values, nan)
+def _points(case: Case, leaf: np.ndarray, probe: list[np.ndarray]) -> dict[str, Point]:
+    points = {label: (_with_first(leaf, value), probe) for label, value in VALUES.items()}
+    if [c.shape for c in probe] == [leaf.shape]:  # element by element
+        points[DEAD] = _with_first(leaf, -1), [_with_first(probe[0], np.nan)]
     return points
+
+
+def _with_first(array: np.ndarray, value: float) -> np.ndarray:
+    array = array.copy()
+    with np.errstate(all="ignore"):
+        array.flat[:1] = value
+    return array
 
 
 def _probe(cotangents: np.ndarray) -> np.ndarray:
     """3 for the first element, random for the others: a softmax has no gradient for a constant one."""
-    probe = cotangents[0].copy()
-    probe.flat[:1] = COTANGENT
-    return probe
+    return _with_first(cotangents[0], COTANGENT)
 
 
-def _at_usual(case: Case, run: Any) -> dict[str, Said]:
-    names, leaves = case.arguments.diff_names, case.arguments.leaves
+def _gradients(case: Case, run: Any, leaves: Any, cotangents: list[np.ndarray]) -> dict[str, Said]:
+    """The gradient of each argument's first element."""
+    stacked = [c[None] for c in cotangents]
+    if isinstance(run, InJax):  # as many as ever, so that nothing is compiled again: the rest is zeros
+        stacked = [
+            np.concatenate([c[None], np.zeros_like(full[1:])])
+            for c, full in zip(cotangents, case.cotangents, strict=True)
+        ]
+    names = case.arguments.diff_names
     try:
-        found = run(leaves, _stacked(case, run, [_probe(c) for c in case.cotangents]))
-        return {name: _first(found[f"{name}_bar"][0]) for name in names}
+        found = run(leaves, stacked)
+        return {name: float(np.ravel(found[f"{name}_bar"][0])[0]) for name in names if found[f"{name}_bar"][0].size}
     except Exception as error:
         return dict.fromkeys(names, first_line(error))
 
 
-def _all_at(case: Case, run: Any, at: int, name: str, points: dict[str, Point]) -> dict[str, Said]:
-    if not isinstance(run, InJax):
-        try:  # torch, called once for all of them
-            stacks = [np.stack(each) for each in zip(*[point.cotangents for point in points.values()], strict=True)]
-            values = np.stack([point.values for point in points.values()])
-            bars = run.gradients(case.arguments.leaves, at, values, stacks)
-            return {label: _first(bar) for label, bar in zip(points, bars, strict=True)}
-        except Exception:
-            pass  # not every function can be vmapped: one by one, then
-    return {label: _at(case, run, at, name, point) for label, point in points.items()}
-
-
-def _at(case: Case, run: Callable[..., Any], at: int, name: str, point: Point) -> Said:
-    leaves = [point.values if i == at else leaf for i, leaf in enumerate(case.arguments.leaves)]
+def _at_once(case: Case, run: Any, at: int, points: dict[str, Point]) -> dict[str, Said] | None:
+    """From torch, in one call for all points; None where the function cannot be vmapped, and for jax."""
+    if isinstance(run, InJax):
+        return None
+    values, cotangents = zip(*points.values(), strict=True)
     try:
-        return _first(run(leaves, _stacked(case, run, point.cotangents))[f"{name}_bar"][0])
-    except Exception as error:
-        return first_line(error)
-
-
-def _stacked(case: Case, run: Any, cotangents: list[np.ndarray]) -> list[np.ndarray]:
-    """With an axis that counts them. In jax as many as ever, so that nothing is compiled again: the rest is zeros."""
-    if not isinstance(run, InJax):
-        return [c[None] for c in cotangents]
-    full = [np.zeros_like(stack) for stack in case.cotangents]
-    for stack, c in zip(full, cotangents, strict=True):
-        stack[0] = c
-    return full
-
-
-def _first(bar: Any) -> float:
-    return float(np.asarray(bar).reshape(-1)[0])
+        stacks = [np.stack(each) for each in zip(*cotangents, strict=True)]
+        bars = run.gradients(case.arguments.leaves, at, np.stack(values), stacks)
+    except Exception:
+        return None
+    return {label: float(np.ravel(bar)[0]) for label, bar in zip(points, bars, strict=True)}
 
 
 def judge(case: Case, said_by: dict[str, Answers]) -> list[Finding]:

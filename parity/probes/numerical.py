@@ -15,9 +15,9 @@ def numerical_findings(evaluation: Evaluation) -> list[Finding]:
         slopes = evaluation.slopes
     except Exception as error:
         return [Finding("numerical", case.name, "skipped", f"the rule does not run in float64: {first_line(error)}")]
-    who = {oracle_name(evaluation): in_double.own(evaluation.oracle)}
+    who = {oracle_name(evaluation): in_double.leaves(evaluation.oracle)}
     try:
-        who[case.name] = in_double.own(case.rule)
+        who[case.name] = in_double.leaves(case.rule)
     except Exception as error:
         text = f"its gradient does not run in float64: {first_line(error)}"
         return [Finding("numerical", case.name, "skipped", text)]

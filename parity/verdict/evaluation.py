@@ -1,7 +1,7 @@
 """A case, evaluated: the leaves of every implementation, the oracle's and the bounds, made once for every probe."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from ..case.case import Case
-from ..case.leaves import Leaves, as_numpy
+from ..case.leaves import as_numpy
 from .comparison import Comparison
 from .finding import Finding
 from .in_double import InDouble
@@ -18,11 +18,15 @@ from .slopes import Slope, measured_slopes
 
 
 class Evaluation:
-    """What was computed of a case, in its own dtype and in float64.
+    """What was computed of a case.
 
     `values` compares every implementation with the oracle; `values.got`, `values.want` and `values.allowed` are the
-    leaves, the oracle's leaves and the bounds, each by name.
+    leaves, the oracle's leaves and the bounds, each by name. `in_double` has everybody in float64.
     """
+
+    oracle_is_torch = False
+    """Whether torch is the oracle (oracle.py decides it), and not the plain jax function."""
+    _of_float64 = False
 
     def __init__(self, case: Case, dtypes: Sequence[str] = ()):
         self.case = case
@@ -30,27 +34,18 @@ class Evaluation:
         """The other dtypes in which it will be evaluated too."""
         self.findings: list[Finding] = []
         """What was found on the way."""
-        self.oracle_is_torch = False
-        """Whether torch is the oracle (choose_oracle decides it), and not the plain jax function."""
-        self._in_double: InDouble | None = None
-        self._is_widened = False
 
-    @property
+    @cached_property
     def in_double(self) -> InDouble:
         """Everybody on the same numbers in float64."""
-        if self._in_double is None:
-            self._in_double = InDouble(self.case, self._drawn_in_double())
-        return self._in_double
-
-    def _drawn_in_double(self) -> list[np.ndarray] | None:
-        """The cotangents of the check in float64; None where there is none, or the case cannot be cast."""
-        if "float64" not in self.dtypes:
-            return None
-        try:
-            with jax.enable_x64(True):
-                return self.case.cast(np.float64).cotangents
-        except Exception:
-            return None  # that check will say why
+        more = None
+        if "float64" in self.dtypes:
+            try:
+                with jax.enable_x64(True):
+                    more = self.case.cast(np.float64).cotangents
+            except Exception:
+                pass  # the check in float64 will say why
+        return InDouble(self.case, more)
 
     @property
     def oracle(self) -> Any:
@@ -58,42 +53,44 @@ class Evaluation:
         return self.case.torch if self.oracle_is_torch else self.case.plain
 
     @cached_property
+    def slopes(self) -> dict[str, Slope]:
+        """The measured slope of the rule's own forward, for each argument. Raises what the rule raises in float64."""
+        return measured_slopes(self.case)
+
+    @cached_property
     def values(self) -> Comparison:
         """Value and cotangents of everybody, against the oracle."""
         compared = self._compared()
-        if self._vmap_is_wrong(compared):
-            compared = self._compared()
-        return compared
+        return self._compared() if self._vmap_is_wrong(compared) else compared
 
     def _compared(self) -> Comparison:
-        case, kept = self.case, self.in_double
-        implementations: dict[str, Callable[..., Leaves]] = dict(case.implementations)
-        oracle, bounds = kept.own, None
-        if self._is_widened:
-            implementations = {who: lambda *_, run=run: kept.more(run) for who, run in implementations.items()}
-            oracle, bounds = kept.more, lambda: kept.more_bounds(case.plain)
+        case, double, more = self.case, self.in_double, self._of_float64
+        implementations = dict(case.implementations)
+        if more:
+            implementations = {
+                who: lambda *_, run=run: double.leaves(run, more) for who, run in implementations.items()
+            }
         outputs = jax.eval_shape(case.plain.run, *case.args)
         return Comparison(
             f"{case.prefix}{case.dtype.name}",
             case.args,
             implementations,
             case.plain.run_one_by_one,
-            lambda *_: oracle(self.oracle),
+            lambda *_: double.leaves(self.oracle, more),
             case.dtype,
             dtypes={name: leaf.dtype for name, leaf in outputs.items()},
             product_u=case.product_u,
-            second_opinion=False,  # choose_oracle has asked for it
+            second_opinion=False,  # oracle.py has asked for it
             cotangent_axis=True,
             columns=case.columns,
-            bounds_from=bounds,
+            bounds_from=(lambda: double.bounds(case.plain, more)) if more else None,
         )
 
     def _vmap_is_wrong(self, compared: Comparison) -> bool:
         """Whether the vmap of the rule's pullback made its leaves wrong; if so, it is called one by one from now on."""
-        rule = self.case.rule
-        if rule.one_by_one or self._is_widened or "rule" not in compared.got:
+        rule, column = self.case.rule, compared.columns.get("rule", "rule")
+        if rule.one_by_one or self._of_float64 or "rule" not in compared.got:
             return False
-        column = compared.columns.get("rule", "rule")
         if all(row.deviations[column].problem is None for row in compared.rows):
             return False
         try:
@@ -108,22 +105,16 @@ class Evaluation:
         rule.without_vmap()
         return True
 
-    @cached_property
-    def slopes(self) -> dict[str, Slope]:
-        """The measured slope of the rule's own forward, for each argument. Raises what the rule raises in float64."""
-        return measured_slopes(self.case)
-
     def cast(self, dtype: Any) -> "Evaluation":
         """The same case with every floating-point argument in another dtype, against the same oracle."""
         other = Evaluation(self.case.cast(dtype))
         other.oracle_is_torch = self.oracle_is_torch
         if dtype == np.float64:
-            other._in_double, other._is_widened = self.in_double, True
+            other.in_double, other._of_float64 = self.in_double, True
         return other
 
     def without_reference(self) -> "Evaluation":
         """The same, where the reference is one of the candidates only, and nothing is derived from it."""
         other = copy.copy(self)
         other.case = self.case.without_reference()
-        other.__dict__.pop("values", None)
         return other

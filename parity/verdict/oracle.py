@@ -21,7 +21,7 @@ def choose_oracle(evaluation: Evaluation) -> Evaluation:
     leaves = {}
     for name, run in candidates.items():
         try:
-            leaves[name] = in_double.own(run)
+            leaves[name] = in_double.leaves(run)
         except Exception as error:
             text = f"cannot be evaluated in float64: {first_line(error)}"
             evaluation.findings.append(Finding("oracle", name, "FAIL", text))
@@ -38,7 +38,7 @@ def choose_oracle(evaluation: Evaluation) -> Evaluation:
         evaluation.findings.append(Finding("oracle", first, "note", text))
         return evaluation
 
-    bounds = in_double.own_bounds(case.plain)
+    bounds = in_double.bounds(case.plain)
     double = {name: 2 * error for name, error in bounds.errors.items()}  # two evaluations, each rounded
     share = max(row.worst[1].budget for row in compare("oracle", {"torch": leaves["torch"]}, leaves[plain], double, {}))
     if share <= 1:
