@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 
+from pullback.parity.case.torch_arrays import to_numpy, to_torch
 from pullback.parity.lesson import in_torch
-from pullback.parity.lesson.in_torch import to_numpy, to_torch
 
 
 @pytest.mark.parametrize(
