@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from pullback.parity.case.leaves import as_numpy
 from pullback.parity.lesson import in_jax, in_torch
-from pullback.parity.lesson.result import as_numpy, grad_leaves
-from pullback.parity.verdict.evaluation import Check, run_check
+from pullback.parity.lesson.result import grad_leaves
+from pullback.parity.verdict.comparison import Comparison
 
 from . import peers
 from .inputs import Inputs
@@ -21,7 +22,8 @@ def hold(inputs: Inputs, jax_nets: dict[str, Any], other_nets: dict[str, Any], x
     """All of them on `inputs.x`. jax_nets are in jax; other_nets map NumPy arrays to NumPy arrays."""
     twin = peers.grad_of(in_jax.twin_loss, x_bar)
     args = (inputs.params, inputs.x, inputs.targ)
-    _run(Check("benchmark", args, jax_nets, other_nets, twin, _oracle(x_bar), _leaves))
+    nets = {who: jax.jit(net) for who, net in jax_nets.items()} | other_nets
+    _refuse_wrong(Comparison("benchmark", args, nets, twin, _oracle(x_bar), np.float32, _leaves))
 
 
 def hold_raw(inputs: Inputs) -> None:
@@ -29,14 +31,15 @@ def hold_raw(inputs: Inputs) -> None:
     wide = (inputs.raw.astype(np.float64) - inputs.mean) / inputs.std
     oracle = _oracle(False)
     twin = peers.normalizing_first(inputs.mean, inputs.std)
-    nets = {peers.RAW: peers.on_raw(inputs.mean, inputs.std)}
+    nets = {peers.RAW: jax.jit(peers.on_raw(inputs.mean, inputs.std))}
     args = (inputs.params, inputs.raw, inputs.targ)
-    _run(Check("benchmark", args, nets, {}, twin, lambda params, _raw, targ: oracle(params, wide, targ), _leaves))
+    in_double = lambda params, _raw, targ: oracle(params, wide, targ)  # noqa: E731
+    _refuse_wrong(Comparison("benchmark", args, nets, twin, in_double, np.float32, _leaves))
 
 
-def _run(check: Check) -> None:
+def _refuse_wrong(compared: Comparison) -> None:
     wrong = {}
-    for row in run_check(check, np.float32).rows:
+    for row in compared.rows:
         for who, deviation in row.deviations.items():
             if deviation.problem:
                 wrong.setdefault(who, f"{row.leaf}: {deviation.problem}")

@@ -2,10 +2,10 @@
 
     make mutants
 
-Wrong rules: each is planted with every error of parity/planted.py, and `parity.mutants` says which were caught.
-Right runs: the whole net in six implementations, seeded, in float32 and bfloat16, with 1 to 50,000 rows and 1 to 512
-hidden units (both drawn evenly on a logarithmic scale); none may fail. Rows beyond those of the data set are drawn
-from it again. Exit code 0 if every error that is one is caught and no right run fails.
+Wrong rules: each is planted with every error of parity/mutation/planted_errors.py, and `parity.mutants` says which were
+caught. Right runs: the whole net in six implementations, seeded, in float32 and bfloat16, with 1 to 50,000 rows and 1
+to 512 hidden units (both drawn evenly on a logarithmic scale); none may fail. Rows beyond those of the data set are
+drawn from it again. Exit code 0 if every error that is one is caught and no right run fails.
 """
 
 import argparse
@@ -20,8 +20,7 @@ from pullback import parity
 from pullback.data import load_mnist
 from pullback.functional import conv2d, fused_mlp_loss, init_mlp, leaky_relu, lin, mlp_loss, mse, relu, shifted_relu
 from pullback.parity.lesson import in_jax
-from pullback.parity.lesson.mnist import batch, draw_params, net_check
-from pullback.parity.verdict.evaluation import run_check
+from pullback.parity.lesson.mnist import batch, draw_params, net_comparison
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -64,7 +63,7 @@ def right_runs(count: int) -> list[str]:
         dtype = np.dtype((jnp.float32, jnp.bfloat16)[seed % 2])
         with jax.default_matmul_precision("highest"):
             x, targ = batch(train, rng.choice(len(train.images), n), dtype)
-            outcome = run_check(net_check(draw_params(seed, (784, hidden, 1), rng, dtype), x, targ), dtype)
+            outcome = net_comparison(draw_params(seed, (784, hidden, 1), rng, dtype), x, targ, dtype).outcome
         wrong = [f"{row.leaf} ({row.worst[0]})" for row in outcome.rows if not row.ok]
         if wrong or not (outcome.oracle_budget or 0) <= 1:
             failed.append(f"n={n} hidden={hidden} {dtype} seed={seed}: {', '.join(wrong) or 'oracle'}")

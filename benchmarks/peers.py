@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from pullback.functional import forward_and_backward, fused_mlp_loss, fused_value_and_grad
+from pullback.parity.case.torch_arrays import to_numpy, to_torch
 from pullback.parity.lesson import in_jax, in_torch
 
 from .row import BASE
@@ -117,14 +118,14 @@ def _by_hand(relu: Callable[[Any], Any], x_bar: bool, params: Any, x: Any, targ:
 
 def tensors(params: Any, x: Any, targ: Any) -> tuple:
     """The same arguments as tensors."""
-    pairs = [(in_torch.to_torch(w), in_torch.to_torch(b)) for w, b in params]
-    return pairs, in_torch.to_torch(x), in_torch.to_torch(targ)
+    pairs = [(to_torch(w), to_torch(b)) for w, b in params]
+    return pairs, to_torch(x), to_torch(targ)
 
 
 def on_arrays(net: Net) -> Net:
     """A net on tensors as one on NumPy arrays."""
 
     def run(params, x, targ):
-        return jax.tree.map(in_torch.to_numpy, net(*tensors(params, x, targ)))
+        return jax.tree.map(to_numpy, net(*tensors(params, x, targ)))
 
     return run

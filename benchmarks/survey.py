@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pullback import parity
-from pullback.parity._check import CHECKS
 from pullback.parity.case.stripping import custom_rules
+from pullback.parity.probes.builtin import PROBES
 
 WIDTH = 150
 
@@ -37,7 +37,7 @@ class Case:
     rule: Callable[..., Any]
     torch: Callable[..., Any]
     args: tuple[Any, ...]
-    checks: Sequence[str] = CHECKS
+    checks: Sequence[str] = tuple(PROBES)
 
 
 def cases() -> list[Case]:
@@ -67,7 +67,13 @@ def cases() -> list[Case]:
         Case("jsp.log_ndtr", jsp.log_ndtr, special.log_ndtr, (2 * x,)),
         Case("jnp.linalg.slogdet", slogdet, torch_slogdet, (square,)),
         # No special values: jax's pinv of a matrix with an infinity never returns (LAPACK's SVD, on CPU).
-        Case("jnp.linalg.pinv", jnp.linalg.pinv, linalg.pinv, (tall,), [name for name in CHECKS if name != "kinks"]),
+        Case(
+            "jnp.linalg.pinv",
+            jnp.linalg.pinv,
+            linalg.pinv,
+            (tall,),
+            [name for name in PROBES if name != "kinks"],
+        ),
         Case(
             "optax.sigmoid_binary_cross_entropy",
             optax.sigmoid_binary_cross_entropy,
@@ -124,7 +130,7 @@ def torch_log_cosh(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Te
 def surveyed(case: Case) -> dict[str, Any]:
     """One row of the table, as plain data."""
     start = time.perf_counter()
-    row: dict[str, Any] = {"function": case.name, "rules": custom_rules(case.rule, *case.args)}
+    row: dict[str, Any] = {"function": case.name, "rules": custom_rules(jax.make_jaxpr(case.rule)(*case.args))}
     try:
         report = parity.check(case.rule, *case.args, torch=case.torch, checks=case.checks)
     except Exception as error:  # a row says so, and the survey goes on

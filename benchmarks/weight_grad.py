@@ -28,7 +28,7 @@ from rich.table import Table
 from pullback.data import load_mnist
 from pullback.functional import weight_grad_einsum, weight_grad_matmul, weight_grad_outer
 from pullback.parity.lesson.mnist import batch
-from pullback.parity.verdict.evaluation import Check, run_check
+from pullback.parity.verdict.comparison import Comparison
 
 HIDDEN, ROUNDS = 50, 11
 IN_JAX = {"outer": weight_grad_outer, "einsum": weight_grad_einsum, "matmul": weight_grad_matmul}
@@ -63,16 +63,17 @@ def held_against_float64(x: np.ndarray, y_bar: np.ndarray, torch_names: list[str
     def on_arrays(form: Callable[..., torch.Tensor]) -> Callable[..., np.ndarray]:
         return lambda x, y_bar: form(torch.from_numpy(x), torch.from_numpy(y_bar)).numpy()
 
-    check = Check(
+    in_torch = {f"torch {name}": on_arrays(IN_TORCH[name]) for name in torch_names}
+    compared = Comparison(
         "weight gradient",
         (x, y_bar),
-        IN_JAX,
-        {f"torch {name}": on_arrays(IN_TORCH[name]) for name in torch_names},
+        {name: jax.jit(form) for name, form in IN_JAX.items()} | in_torch,
         weight_grad_matmul,
         lambda x, y_bar: x.astype(np.float64).T @ y_bar.astype(np.float64),
+        np.float32,
         lambda w_bar: {"w_bar": np.asarray(w_bar)},
     )
-    (row,) = run_check(check, np.float32).rows
+    (row,) = compared.rows
     assert row.ok, f"not the same gradient: {row.deviations}"
 
 

@@ -21,7 +21,7 @@ from pullback.parity.lesson.in_jax import net_twin, twin_mlp
 from pullback.parity.lesson.in_torch import in_double, net_autograd
 from pullback.parity.lesson.mnist import batch
 from pullback.parity.lesson.result import Result, result_leaves
-from pullback.parity.verdict.evaluation import Check, run_check
+from pullback.parity.verdict.comparison import Comparison
 
 NAMES = ["01_forward", "02_backward", "03_layers", "04_parity", "05_accelerators"]
 
@@ -70,8 +70,8 @@ def mnist_batch():
 
 def agree(run, args):
     """Whether it lies within the derived bound of float64, leaf by leaf."""
-    check = Check("exported", args, {"exported": run}, {}, net_twin, in_double(net_autograd), result_leaves)
-    rows = run_check(check, np.dtype(np.float32)).rows
+    oracle = in_double(net_autograd)
+    rows = Comparison("exported", args, {"exported": jax.jit(run)}, net_twin, oracle, np.float32, result_leaves).rows
     assert len(rows) == 7
     return {row.leaf: row.ok for row in rows}
 
@@ -79,17 +79,14 @@ def agree(run, args):
 def test_forward_equals_the_library(scripts, mnist_batch):
     params, x, _ = mnist_batch
     forward = scripts["forward"]
-    rows = run_check(
-        Check(
-            "forward",
-            (params, x),
-            {"exported": forward.model},
-            {},
-            twin_mlp,
-            lambda params, x: in_double(net_autograd)(params, x, np.zeros(len(x))).output,
-            lambda output: {"output": np.asarray(output)},
-        ),
-        np.dtype(np.float32),
+    rows = Comparison(
+        "forward",
+        (params, x),
+        {"exported": jax.jit(forward.model)},
+        twin_mlp,
+        lambda params, x: in_double(net_autograd)(params, x, np.zeros(len(x))).output,
+        np.float32,
+        lambda output: {"output": np.asarray(output)},
     ).rows
     assert rows[0].ok
     np.testing.assert_array_equal(forward.shifted_relu(x), np.maximum(x, 0) - np.float32(0.5))

@@ -76,10 +76,7 @@ def _gradients(case: Case, run: Any, leaves: Any, cotangents: list[np.ndarray]) 
     """The gradient of each argument's first element."""
     stacked = [c[None] for c in cotangents]
     if isinstance(run, InJax):  # as many as ever, so that nothing is compiled again: the rest is zeros
-        stacked = [
-            np.concatenate([c[None], np.zeros_like(full[1:])])
-            for c, full in zip(cotangents, case.cotangents, strict=True)
-        ]
+        stacked = [np.concatenate([c, np.zeros_like(k[1:])]) for c, k in zip(stacked, case.cotangents, strict=True)]
     names = case.arguments.diff_names
     try:
         found = run(leaves, stacked)

@@ -91,7 +91,7 @@ def _both(run: InJax, args: Any) -> dict[str, Any]:
     try:
         return jax.jit(lambda *args: {name: second(run)(*args) for name, second in SECOND.items()})(*args)
     except Exception:
-        return {name: _or_error(lambda run=second(run): jax.jit(run)(*args)) for name, second in SECOND.items()}
+        return {name: _or_error(functools.partial(jax.jit(second(run)), *args)) for name, second in SECOND.items()}
 
 
 def _or_error(run: Callable[[], Any]) -> Any:

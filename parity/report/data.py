@@ -4,13 +4,14 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from ..verdict.comparison import Outcome
 from ..verdict.finding import STATUSES, Finding
 from ..verdict.rows import Deviation, Row
 
 SCHEMA = 1
+R = TypeVar("R", bound="ReportData")
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,7 +40,7 @@ class ReportData:
     """Who raised in which check -> the whole traceback; one line of it is in the table."""
 
     @classmethod
-    def of(cls, about: dict[str, str], outcomes: Sequence[Outcome], findings: Sequence[Finding] = ()) -> Self:
+    def of(cls: type[R], about: dict[str, str], outcomes: Sequence[Outcome], findings: Sequence[Finding] = ()) -> R:
         """The report on several checks; the kink band is that of the first."""
         rows = [row for outcome in outcomes for row in outcome.rows]
         rows.sort(key=lambda row: (row.ok, -row.worst[1].budget))

@@ -1,4 +1,4 @@
-"""A value and how far its rounding may be off: what the rules of every primitive share. The bounds' sources: bound.py.
+"""A value and how far its rounding may be off: what the rules of every primitive share.
 
 A rule takes the equation of the jaxpr and its inputs, each a value with an error bound, and returns the output so. It
 carries the inputs' errors through to first order and beyond (no term is dropped), and adds its own rounding.
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 SUM_CONSTANT = 5.0
-"""For a sum of many terms; where it comes from: bound.py."""
+"""For a sum of many terms; where it comes from: docs/how-it-decides.md."""
 KINKS_NAMED = 10
 """How many elements of the kink band are named; all are counted."""
 COMPLEX_ROUNDINGS = 8
@@ -85,7 +85,7 @@ def most_alike(values: Reals, axes: tuple[int, ...]) -> Reals:
 class Rounding:
     """Arithmetic in one dtype, and what was met on the way.
 
-    product_u: what is rounded off the operands of float32 products, relative to themselves (precision.py).
+    product_u: what is rounded off the operands of float32 products, relative to themselves (products.py).
     """
 
     def __init__(self, dtype: Any, product_u: float = 0.0):

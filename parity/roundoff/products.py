@@ -8,14 +8,7 @@ On accelerators jax's matmul precision decides (https://docs.jax.dev, jax.lax.Pr
     TPU      bfloat16            bfloat16, 3 passes    bfloat16, 6 passes
 
 The operands are rounded to the format named, and the products summed in float32. u says how far one operand may be off,
-relative to itself; the bound carries that through (`Rounding.factor`):
-
-TF32        11 significant bits. 2^-10, not 2^-11: Hopper's tensor cores (PTX, wgmma) cut off the 13 bits that are left
-            over; others round to nearest. A GPU that has no TF32 uses float32, and is inside the bound all the more.
-bfloat16    8 significant bits, to nearest: 2^-8 (https://cloud.google.com/tpu/docs/bfloat16).
-3 passes    Each operand is hi + lo + rest, hi and lo in bfloat16: |lo| <= 2^-8 |x|, |rest| <= 2^-16 |x|. The passes are
-            hi hi, hi lo and lo hi, so the rests and lo lo are missing: 3 * 2^-16 |x y| in all, half of it per operand.
-6 passes    Three pieces hold float32's 24 bits without a rest. mid lo, lo mid and lo lo are missing: 2 * 2^-24 |x y|.
+relative to itself; the bound carries that through (`Rounding.factor`). Where each u comes from: docs/how-it-decides.md.
 """
 
 from typing import Any, NamedTuple

@@ -65,16 +65,14 @@ class Evaluation:
 
     def _compared(self) -> Comparison:
         case, double, more = self.case, self.in_double, self._of_float64
-        implementations = dict(case.implementations)
+        runs = case.implementations
         if more:
-            implementations = {
-                who: lambda *_, run=run: double.leaves(run, more) for who, run in implementations.items()
-            }
+            runs = {who: lambda *_, run=run: double.leaves(run, more) for who, run in runs.items()}
         outputs = jax.eval_shape(case.plain.run, *case.args)
         return Comparison(
             f"{case.prefix}{case.dtype.name}",
             case.args,
-            implementations,
+            runs,
             case.plain.run_one_by_one,
             lambda *_: double.leaves(self.oracle, more),
             case.dtype,

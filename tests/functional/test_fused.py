@@ -15,9 +15,10 @@ import pytest
 
 from pullback import parity
 from pullback.functional import forward_and_backward, fused_mlp_loss, fused_value_and_grad, init_mlp, mlp_loss
+from pullback.parity.case.leaves import as_numpy
 from pullback.parity.lesson import in_jax, in_torch
-from pullback.parity.lesson.result import as_numpy, grad_leaves
-from pullback.parity.verdict.evaluation import Check, run_check
+from pullback.parity.lesson.result import grad_leaves
+from pullback.parity.verdict.comparison import Comparison
 
 LESSON, WIDE = (784, 50, 1), (20, 40, 30, 10)
 
@@ -81,17 +82,17 @@ def test_within_the_derived_bound(dtype, sizes, tile_rows):
             return loss, grads, x_bar
 
         fused = functools.partial(fused_value_and_grad, x_bar=True, tile_rows=tile_rows)
-        check = Check(
+        compared = Comparison(
             "fused",
             args,
-            {"fused": fused, "through jax.grad": through_grad},
-            {},
+            {"fused": jax.jit(fused), "through jax.grad": jax.jit(through_grad)},
             lambda *args: in_jax.net_twin(*args)[1:],
             lambda *args: in_torch.in_double(in_torch.net_autograd)(*args)[1:],
+            dtype,
             held_leaves,
         )
-        outcome = run_check(check, dtype)
-    assert outcome.rows and all(row.ok for row in outcome.rows), [row.deviations for row in outcome.rows if not row.ok]
+        rows = compared.rows
+    assert rows and all(row.ok for row in rows), [row.deviations for row in rows if not row.ok]
 
 
 def held_leaves(result):
@@ -130,17 +131,19 @@ def test_uint8_is_folded_within_the_bound_of_normalizing_first():
         wide = (x.astype(np.float64) - mean) / std
         return in_torch.in_double(in_torch.net_autograd)(params, wide, targ)[1:3]
 
-    check = Check(
+    def fused(p, x, t):
+        return fused_value_and_grad(p, x.astype(np.uint8), t, mean=mean, std=std, tile_rows=20)
+
+    compared = Comparison(
         "folded",
         (params, pixels.astype(np.float32), targ),
-        {"fused": lambda p, x, t: fused_value_and_grad(p, x.astype(np.uint8), t, mean=mean, std=std, tile_rows=20)},
-        {},
+        {"fused": jax.jit(fused)},
         jax.value_and_grad(folded),
         normalized_first,
+        np.float32,
         held_leaves,
     )
-    outcome = run_check(check, np.float32)
-    assert all(row.ok for row in outcome.rows), [row.deviations for row in outcome.rows if not row.ok]
+    assert all(row.ok for row in compared.rows), [row.deviations for row in compared.rows if not row.ok]
 
 
 def test_mean_and_std_of_a_float_x_and_its_gradient():

@@ -10,11 +10,12 @@ import pytest
 
 from pullback.functional import fused_pallas, fused_value_and_grad
 from pullback.functional.fused_pallas import fused_value_and_grad_pallas
+from pullback.parity.case.leaves import as_numpy
 from pullback.parity.lesson import in_torch
 from pullback.parity.lesson.in_jax import net_twin
 from pullback.parity.lesson.mnist import draw_params
-from pullback.parity.lesson.result import as_numpy, grad_leaves
-from pullback.parity.verdict.evaluation import Check, run_check
+from pullback.parity.lesson.result import grad_leaves
+from pullback.parity.verdict.comparison import Comparison
 
 in_interpreter = functools.partial(fused_value_and_grad_pallas, interpret=True)
 
@@ -46,9 +47,9 @@ def within_the_bound(args, dtype, biases=True):
     params, x, targ = args
     if not biases:
         params = [(w, np.zeros_like(b)) for w, b in params]
-    ours = {"pallas": of(in_interpreter), "fused": of(fused_value_and_grad)}
+    ours = {"pallas": jax.jit(of(in_interpreter)), "fused": jax.jit(of(fused_value_and_grad))}
     oracle = loss_and_grads(in_torch.in_double(in_torch.net_autograd))
-    return run_check(Check("fused", (params, x, targ), ours, {}, loss_and_grads(net_twin), oracle, leaves), dtype).rows
+    return Comparison("fused", (params, x, targ), ours, loss_and_grads(net_twin), oracle, dtype, leaves).rows
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

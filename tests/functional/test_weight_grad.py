@@ -16,7 +16,7 @@ from pullback.functional import (
     weight_grad_outer,
 )
 from pullback.parity.lesson.mnist import batch
-from pullback.parity.verdict.evaluation import Check, run_check
+from pullback.parity.verdict.comparison import Comparison
 
 FORMS = [weight_grad_outer, weight_grad_einsum, weight_grad_matmul]
 
@@ -51,16 +51,16 @@ def in_torch(form):
 def test_all_are_equal_within_the_derived_bound(n):
     x, _ = batch(load_mnist("sample").train, np.arange(n), np.dtype(np.float32))
     y_bar = np.asarray(np.random.default_rng(0).standard_normal((n, 20))).astype(np.float32)
-    check = Check(
+    compared = Comparison(
         "weight gradient",
         (x, y_bar),
-        {form.__name__: form for form in FORMS},
-        {name: in_torch(form) for name, form in IN_TORCH.items()},
+        {form.__name__: jax.jit(form) for form in FORMS} | {name: in_torch(form) for name, form in IN_TORCH.items()},
         weight_grad_matmul,
         lambda x, y_bar: x.astype(np.float64).T @ y_bar.astype(np.float64),
+        np.float32,
         lambda w_bar: {"w_bar": np.asarray(w_bar)},
     )
-    (row,) = run_check(check, np.float32).rows
+    (row,) = compared.rows
     assert row.ok and len(row.deviations) == 6, row
 
 

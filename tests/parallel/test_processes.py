@@ -19,9 +19,10 @@ import pytest
 from pullback.data import load_mnist
 from pullback.functional import init_mlp
 from pullback.parallel import processes
+from pullback.parity.case.leaves import as_numpy
 from pullback.parity.lesson import in_jax, in_torch
-from pullback.parity.lesson.result import as_numpy, grad_leaves
-from pullback.parity.verdict.evaluation import Check, run_check
+from pullback.parity.lesson.result import grad_leaves
+from pullback.parity.verdict.comparison import Comparison
 
 TIMEOUT = ["--timeout", "6"]
 """For the tests in which somebody is missed."""
@@ -76,16 +77,16 @@ def test_gradients_of_many_processes_are_right(trained):
         loss, w1, b1, w2, b2 = arrays
         return lambda *_: (loss, [(w1, b1), (w2, b2)])
 
-    check = Check(
+    compared = Comparison(
         "processes",
         (params, images[:61].astype(np.float32), labels[:61].astype(np.float32)),
-        {},
         {f"{count} processes": of_run(arrays) for count, (_, arrays) in trained.items()},
         jax.value_and_grad(folded),
         lambda p, x, t: in_torch.in_double(in_torch.net_autograd)(p, (x.astype(np.float64) - mean) / std, t)[1:3],
+        np.float32,
         leaves,
     )
-    rows = run_check(check, np.float32).rows
+    rows = compared.rows
     assert len(rows) == 5 and all(row.ok for row in rows), [row.deviations for row in rows if not row.ok]
 
 

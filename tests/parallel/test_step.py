@@ -14,10 +14,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from pullback.data import load_mnist
 from pullback.functional import forward_and_backward, fused_value_and_grad, init_mlp
 from pullback.parallel import make_mesh, shard_batch, shard_params, sharded_value_and_grad
+from pullback.parity.case.leaves import as_numpy
 from pullback.parity.lesson import in_jax, in_torch
 from pullback.parity.lesson.mnist import batch
-from pullback.parity.lesson.result import as_numpy, grad_leaves
-from pullback.parity.verdict.evaluation import Check, run_check
+from pullback.parity.lesson.result import grad_leaves
+from pullback.parity.verdict.comparison import Comparison
 
 pytestmark = pytest.mark.eight_devices
 
@@ -55,8 +56,8 @@ def leaves(result):
 
 def hold(args, dtype, steps, twin, oracle):
     """Each leaf of each of steps, within the bound that is derived from the twin."""
-    outcome = run_check(Check("sharded", args, {}, steps, twin, oracle, leaves), dtype)
-    assert outcome.rows and all(row.ok for row in outcome.rows), [row.deviations for row in outcome.rows if not row.ok]
+    rows = Comparison("sharded", args, steps, twin, oracle, dtype, leaves).rows
+    assert rows and all(row.ok for row in rows), [row.deviations for row in rows if not row.ok]
 
 
 @pytest.mark.parametrize("sizes, n", [(LESSON, 61), (LESSON, 3), (DEEP, 61), (DEEP, 3)])

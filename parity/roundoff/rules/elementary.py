@@ -1,30 +1,8 @@
 """Rounding rules: exp, log, tanh, erf and their like.
 
 The error e of the input is carried through by the function's own steepest slope over [x - e, x + e], in closed form:
-unlike f(x + e) - f(x), that does not cancel when e is small.
-
-How well the libraries themselves do, in units of u |f(x)| (2 make at least 1 ulp). Measured on CPU: 8 million numbers
-of all magnitudes in float32, and in bfloat16 and float16 those of them; jax 0.10.2 compiled, torch 2.13.
-
-             jax   torch  bf16  f16               jax   torch  bf16  f16
-    exp      5.1    1.0    1.0   1.0     tanh     4.7    1.1    0.9   1.0
-    exp2    69 *    1.2  146 *  15 *     logistic 2.4    2.4    2.2   2.1
-    expm1    6.4    1.5    1.0   2.8     erf      5.1    1.0   **    **
-    log      2.0    1.0    1.0   1.0     erfc    67 *    1.5    1.0   1.0
-    log1p    3.5    2.0    1.0   1.0     sin      1.1    1.1    1.0   1.0
-    sqrt     1.0    1.1    1.0   1.0     cos      1.1    1.1    1.0   1.0
-    rsqrt    1.2    1.5    1.5   1.5     sinh    25 *    1 ***  1.0   1.0
-    cbrt     1.6    -      1.0   1.0     cosh    25 *    1 ***  1.0   1.0
-    pow      1.0    1.0    -     -       atan     1.4    1.0    1.0   1.0
-    asinh    4.0    2.2    1.7   2.0
-
-    *    an argument of exp was rounded: u times that argument more. exp2(x) = exp(x log 2), erfc(x) has exp(-x^2),
-         and sinh(x) has exp(x + log(1/2)). Below 1, erfc(x) = 1 - erf(x) cancels: 11.
-    **   torch's erf of half precision, and the one in its gradient of gelu in float32, is right in absolute terms only:
-         off by 4 u of float32, near 0 too. That gradient is off by 8 u.
-    ***  inf from 88.73 on, where float32 still has the value: outside every bound.
-
-CUDA documents at most 4 ulp for these functions (CUDA Programming Guide, mathematical functions). Hence the constants.
+unlike f(x + e) - f(x), that does not cancel when e is small. How well the libraries themselves do was measured; the
+table, and what it means for the constants here: docs/how-it-decides.md.
 """
 
 from collections.abc import Callable

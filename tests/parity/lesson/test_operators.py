@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from pullback.parity.lesson.operators import op_checks
-from pullback.parity.verdict.evaluation import run_check
+from pullback.parity.lesson.operators import operator_comparisons
 
 RNG = np.random.default_rng(0)
 
@@ -19,15 +18,15 @@ INPUTS = {
 
 
 def checks():
-    return {check.name: check for check in op_checks(INPUTS, lambda shape: normal(*shape))}
+    alone = operator_comparisons(INPUTS, lambda shape: normal(*shape), np.dtype(np.float32))
+    return {comparison.name: comparison for comparison in alone}
 
 
 @pytest.mark.parametrize("name", ["lin", "relu", "relu at 0", "mse"])
 def test_every_op_agrees_in_six_implementations(name):
-    check = checks()[name]
-    outcome = run_check(check, np.dtype(np.float32))
-    assert [row.leaf for row in outcome.rows] == ["y", *(f"{argument}_bar" for argument in arguments(name))]
-    assert all(row.ok and len(row.deviations) == 6 for row in outcome.rows)
+    rows = checks()[name].rows
+    assert [row.leaf for row in rows] == ["y", *(f"{argument}_bar" for argument in arguments(name))]
+    assert all(row.ok and len(row.deviations) == 6 for row in rows)
 
 
 def arguments(name):
@@ -47,7 +46,7 @@ def test_relu_is_checked_at_both_zeros():
 
 
 def test_too_many_and_missing_cotangents_are_said():
-    leaves = checks()["relu"].leaves
+    leaves = checks()["relu"].naming
     y = np.ones(3, np.float32)
     assert list(leaves((y, y, y))) == ["y", "x_bar", "extra 0"]
     assert list(leaves((y, None))) == ["y"]

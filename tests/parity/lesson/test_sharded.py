@@ -9,7 +9,7 @@ import pytest
 
 from pullback.parity import check_mnist
 from pullback.parity.lesson import in_jax, sharded
-from pullback.parity.lesson.result import Result, result_leaves
+from pullback.parity.lesson.result import result_leaves
 from pullback.parity.lesson.sharded import net_sharded
 
 SMALL = {"batch_size": 13, "hidden": 6, "source": "sample"}
@@ -101,8 +101,7 @@ def test_verdicts_of_processes(ok, monkeypatch):
     monkeypatch.setattr(sharded, "gather", lambda said: np.array([1, said, 1]))
     monkeypatch.setattr(jax, "process_count", lambda: 3)
     monkeypatch.setattr(sharded, "check_same", lambda name, grads: None)
-    result = Result(None, None, [], None)
-    gradients, verdicts = sharded.process_findings(lambda: result, (), ok)
+    gradients, verdicts = sharded.process_findings({"loss": np.ones(()), "w1": np.ones(2)}, ok)
     assert (gradients.status, gradients.text) == ("pass", "bitwise equal in all 3 processes")
     said = ("pass", "the same in all 3 processes") if ok else ("FAIL", "process 1 of 3 says FAIL")
     assert (verdicts.status, verdicts.text) == said
@@ -110,8 +109,8 @@ def test_verdicts_of_processes(ok, monkeypatch):
 
 def test_gradients_that_differ_are_a_failure(monkeypatch):
     def differ(name, grads):
-        raise ValueError(f"{name} must be the same in all 2 processes; grads[0][0] of process 1 is not")
+        raise ValueError(f"{name} must be the same in all 2 processes; {name}['w1'] of process 1 is not")
 
     monkeypatch.setattr(sharded, "check_same", differ)
-    gradients, _ = sharded.process_findings(lambda: Result(None, None, [], None), (), True)
-    assert gradients.status == "FAIL" and "grads[0][0] of process 1" in gradients.text
+    gradients, _ = sharded.process_findings({"w1": np.ones(2)}, True)
+    assert gradients.status == "FAIL" and "grads['w1'] of process 1" in gradients.text

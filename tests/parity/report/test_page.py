@@ -8,8 +8,8 @@ import pytest
 
 from pullback.parity import Finding, Report, check_mnist
 from pullback.parity.report.page import as_page
-from pullback.parity.verdict.comparison import compare
-from pullback.parity.verdict.evaluation import Outcome
+from pullback.parity.verdict.comparison import Outcome
+from pullback.parity.verdict.rows import compare
 
 VOID = {"meta", "br"}
 LEAF = "w<1>&"
@@ -64,7 +64,7 @@ def failing():
     raised = {"torch": "RuntimeError: <out> of & memory"}
     rows = compare("net", {"right": right, WHO: wrong}, want, bounds, dict.fromkeys(want, np.float32), raised)
     rows[0].diagnosis[WHO] = "half again too <large>"
-    return Report.of({"net <&>": "n<1>"}, [Outcome(rows, 10, 3, ((1, 2),), 0.5, bounds, ())], FINDINGS)
+    return Report.of({"net <&>": "n<1>"}, [Outcome(rows, 10, 3, ((1, 2),), 0.5, ())], FINDINGS)
 
 
 def test_a_pass(passing):
@@ -96,7 +96,7 @@ def test_every_failure_is_told():
     want = {f"w{i}": np.ones(2) for i in range(20)}
     got = {name: leaf + 1 for name, leaf in want.items()}
     rows = compare("net", {"ours": got}, want, dict.fromkeys(want, np.full(2, 1e-9)), {})
-    page = Page(as_page(Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, {}, ())])))
+    page = Page(as_page(Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, ())])))
     assert page.text.count("ours: outside the bound") == 20 and "more leaves" not in page.text
     assert "At most 8 leaves are named in the plot" in page.text
 
@@ -138,7 +138,7 @@ def test_the_same_report_gives_the_same_page(failing):
 
 def test_without_figures():
     rows = compare("net", {}, {"w": np.ones(2)}, {"w": np.ones(2)}, {}, {"ours": "ValueError: no"})
-    page = Page(as_page(Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, {}, ())])))
+    page = Page(as_page(Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, ())])))
     assert page.count("svg") == 0 and "Not drawn: ours (raised ValueError: no): net w." in page.text
 
 

@@ -6,14 +6,14 @@ import pytest
 
 from pullback.parity import Report
 from pullback.parity.report import plot
-from pullback.parity.verdict.comparison import Deviation, Row, compare
-from pullback.parity.verdict.evaluation import Outcome
+from pullback.parity.verdict.comparison import Outcome
+from pullback.parity.verdict.rows import Deviation, Row, compare
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def report_of(*rows):
-    return Report.of({"net": "n"}, [Outcome(list(rows), 0, 0, (), 0.5, {}, ())])
+    return Report.of({"net": "n"}, [Outcome(list(rows), 0, 0, (), 0.5, ())])
 
 
 def row_of(leaf, problem=None, **points):

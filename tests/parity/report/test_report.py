@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from pullback.parity import Finding, ParityError, Report
-from pullback.parity.verdict.comparison import compare
-from pullback.parity.verdict.evaluation import Outcome
+from pullback.parity.verdict.comparison import Outcome
+from pullback.parity.verdict.rows import compare
 
 
 def outcome(rows, **changes):
-    parts = {"gates": 10, "kinks": 3, "kink_at": ((1, 2),), "oracle_budget": 0.5, "bounds": {}, "fallbacks": ()}
+    parts = {"gates": 10, "kinks": 3, "kink_at": ((1, 2),), "oracle_budget": 0.5, "fallbacks": ()}
     return Outcome(rows, **(parts | changes))
 
 

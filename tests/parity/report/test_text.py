@@ -5,8 +5,8 @@ import pytest
 from rich.console import Console
 
 from pullback.parity import Finding, Report, check_mnist
-from pullback.parity.verdict.comparison import compare
-from pullback.parity.verdict.evaluation import Outcome
+from pullback.parity.verdict.comparison import Outcome
+from pullback.parity.verdict.rows import compare
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def report_of(got, findings=(), raised=None, **changes):
     want = {"w1": np.ones((2, 2)), "b1": np.ones(2)}
     bounds = {"w1": np.full((2, 2), 1e-6), "b1": np.full(2, 1e-6)}
     rows = compare("net", got, want, bounds, dict.fromkeys(want, np.float32), raised)
-    parts = {"gates": 10, "kinks": 3, "kink_at": ((1, 2),), "oracle_budget": 0.5, "bounds": {}, "fallbacks": ()}
+    parts = {"gates": 10, "kinks": 3, "kink_at": ((1, 2),), "oracle_budget": 0.5, "fallbacks": ()}
     return Report.of({"net": "n"}, [Outcome(rows, **(parts | changes))], findings)
 
 
@@ -86,7 +86,7 @@ def test_many_rows_stay_on_one_screen():
     rows = compare(
         "net", {"ours": got}, {n: np.ones(1) for n in got}, {n: np.ones(1) for n in got}, dict.fromkeys(got, np.float32)
     )
-    report = Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, {}, ())])
+    report = Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, ())])
     assert len(str(report).splitlines()) < 50 and "and 36 more, nearer to 0%" in str(report)
 
 
@@ -121,6 +121,6 @@ def test_on_a_narrow_terminal(passing):
 def test_a_bound_of_zero_is_named():
     got, want = {"y": np.ones(2, np.float32)}, {"y": np.zeros(2)}
     rows = compare("relu", {"ours": got}, want, {"y": np.zeros(2)}, {"y": np.float32})
-    text = words(Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, {}, ())]))
+    text = words(Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, ())]))
     assert "ours: outside the bound, which is 0." in text
     assert " inf any FAIL" in text

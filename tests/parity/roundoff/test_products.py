@@ -1,10 +1,12 @@
 """No accelerator is here, so one is emulated: every product of float32 matrices, forward and backward, is replaced by
 what a GPU or a TPU would multiply."""
 
+import functools
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -14,19 +16,21 @@ import pytest
 from jax.extend.core import Literal
 
 from pullback.data import load_mnist
-from pullback.parity import _check as rule
 from pullback.parity import check_mnist
-from pullback.parity.lesson import chain as trace
+from pullback.parity.case.in_jax import InJax
 from pullback.parity.lesson import in_jax, mnist
-from pullback.parity.lesson.mnist import batch, draw_params, net_check
-from pullback.parity.lesson.operators import op_checks
+from pullback.parity.lesson.mnist import batch, draw_params, net_comparison
+from pullback.parity.lesson.operators import operator_comparisons
 from pullback.parity.lesson.result import Result
+from pullback.parity.probes.builtin import PROBES
 from pullback.parity.roundoff import products as precision
 from pullback.parity.roundoff.products import BFLOAT16, BFLOAT16_3, BFLOAT16_6, FLOAT32, TF32, Products, products_of
-from pullback.parity.verdict.evaluation import Check, Outcome, run_check
+from pullback.parity.verdict.comparison import Comparison
 
 F32 = np.dtype(np.float32)
 OURS = ["by hand", "custom_vjp", "jax.grad"]
+RAN = Comparison.__dict__["_ran"].func
+"""What a comparison gets when it calls each of its implementations."""
 
 # The products of accelerators: (dot, a, b) -> a b.
 
@@ -104,31 +108,37 @@ def evaluate(closed: Any, args: Any, product: Callable[..., Any]) -> list[Any]:
     return [atom.val if isinstance(atom, Literal) else env[atom] for atom in jaxpr.outvars]
 
 
-def emulated(check: Check, product: Callable[..., Any], *who: str) -> Check:
-    """The check with these of its jax implementations, or all, on the accelerator."""
-    names = who or check.jax
-    return check._replace(jax=check.jax | {name: with_products(check.jax[name], product) for name in names})
+def emulated(compared: Comparison, product: Callable[..., Any], *who: str) -> Comparison:
+    """The comparison with these of its jax implementations, or all, on the accelerator."""
+    runs = {name: getattr(run, "run", run) for name, run in compared.implementations.items() if is_in_jax(run)}
+    there = {name: jax.jit(with_products(run, product)) for name, run in runs.items() if not who or name in who}
+    return replace(compared, implementations=compared.implementations | there)
 
 
-def the_net(n: int, hidden: int, seed: int) -> Check:
+def is_in_jax(run: Any) -> bool:
+    return isinstance(run, InJax) or hasattr(run, "lower")
+
+
+def the_net(n: int, hidden: int, seed: int, product_u: float = 0.0) -> Comparison:
     rng = np.random.default_rng(seed)
     x, targ = batch(load_mnist("sample").train, rng.choice(4000, n, replace=False), F32)
-    return net_check(draw_params(seed, (784, hidden, 1), rng, F32), x, targ)
+    return net_comparison(draw_params(seed, (784, hidden, 1), rng, F32), x, targ, F32, product_u)
 
 
-def lin_alone(n: int, hidden: int, seed: int = 0) -> Check:
-    (params, x, targ), rng = the_net(n, hidden, seed).args, np.random.default_rng(seed)
+def lin_alone(n: int, hidden: int, product_u: float = 0.0) -> Comparison:
+    (params, x, targ), rng = the_net(n, hidden, 0).args, np.random.default_rng(0)
     w, b = params[0]
     inputs = {"lin": {"x": x, "w": w, "b": b}, "relu": {"x": x}, "mse": {"output": targ[:, None], "targ": targ}}
-    return op_checks(inputs, lambda shape: np.asarray(rng.standard_normal(shape)).astype(F32))[0]
+    draw = lambda shape: np.asarray(rng.standard_normal(shape)).astype(F32)  # noqa: E731
+    return operator_comparisons(inputs, draw, F32, product_u)[0]
 
 
-def culprits(outcome: Outcome) -> list[str]:
+def culprits(outcome: Comparison) -> list[str]:
     wrong = {who for row in outcome.rows for who, deviation in row.deviations.items() if deviation.problem}
     return [who for who in outcome.rows[0].deviations if who in wrong]
 
 
-def used(outcome: Outcome) -> float:
+def used(outcome: Comparison) -> float:
     return max(row.worst[1].budget for row in outcome.rows)
 
 
@@ -161,7 +171,7 @@ SIZES = [(1, 50, 1), (3, 7, 2), (64, 50, 0), (300, 200, 3), (2000, 3, 5), (2000,
 @pytest.mark.parametrize("name", EMULATED)
 def test_a_right_net_is_within_the_bound_of_its_products(name, n, hidden, seed):
     product, products = EMULATED[name]
-    outcome = run_check(emulated(the_net(n, hidden, seed), product), F32, products.u)
+    outcome = emulated(the_net(n, hidden, seed, products.u), product)
     assert culprits(outcome) == [] and used(outcome) > 0.002, "nor absurdly wide"
     assert outcome.oracle_budget is not None and outcome.oracle_budget <= 1
 
@@ -169,7 +179,7 @@ def test_a_right_net_is_within_the_bound_of_its_products(name, n, hidden, seed):
 @pytest.mark.parametrize(("n", "hidden", "seed"), SIZES[:3])
 @pytest.mark.parametrize("name", ["TF32", "TF32, cut off", "bfloat16"])
 def test_and_outside_of_float32s_where_its_owner_is_named(name, n, hidden, seed):
-    outcome = run_check(emulated(the_net(n, hidden, seed), EMULATED[name][0], "custom_vjp"), F32)
+    outcome = emulated(the_net(n, hidden, seed), EMULATED[name][0], "custom_vjp")
     assert culprits(outcome) == ["custom_vjp"]
 
 
@@ -177,20 +187,18 @@ def test_and_outside_of_float32s_where_its_owner_is_named(name, n, hidden, seed)
 def test_one_product_alone(name):
     product, products = EMULATED[name]
     for n, hidden in ((1, 1), (500, 1), (64, 50)):
-        check = emulated(lin_alone(n, hidden), product)
-        outcome = run_check(check, F32, products.u)
+        outcome = emulated(lin_alone(n, hidden, products.u), product)
         assert culprits(outcome) == [] and used(outcome) > 0.05
         if products != BFLOAT16_6:  # which is as good as float32, nearly always
-            assert culprits(run_check(check, F32)) == OURS
+            assert culprits(replace(outcome, product_u=0.0)) == OURS
 
 
 def test_a_coarser_product_than_was_said_is_noticed():
-    check = lin_alone(64, 3)
-    assert culprits(run_check(emulated(check, EMULATED["bfloat16"][0]), F32, TF32.u)) == OURS
-    assert culprits(run_check(emulated(check, EMULATED["bfloat16"][0]), F32, BFLOAT16_3.u)) == OURS
-    assert culprits(run_check(emulated(check, EMULATED["TF32"][0]), F32, BFLOAT16_3.u)) == OURS
+    assert culprits(emulated(lin_alone(64, 3, TF32.u), EMULATED["bfloat16"][0])) == OURS
+    assert culprits(emulated(lin_alone(64, 3, BFLOAT16_3.u), EMULATED["bfloat16"][0])) == OURS
+    assert culprits(emulated(lin_alone(64, 3, BFLOAT16_3.u), EMULATED["TF32"][0])) == OURS
     # Why TF32's u is 2^-10: it may be cut off.
-    assert culprits(run_check(emulated(lin_alone(500, 1), EMULATED["TF32, cut off"][0]), F32, TF32.u / 2)) == OURS
+    assert culprits(emulated(lin_alone(500, 1, TF32.u / 2), EMULATED["TF32, cut off"][0])) == OURS
 
 
 # Wrong nets are still wrong.
@@ -214,10 +222,9 @@ def net(params: Any, x: Any, targ: Any, bug: str = "") -> Result:
 @pytest.mark.parametrize("name", ["TF32", "bfloat16"])
 def test_planted_errors_are_caught(name, n, hidden, seed):
     product, products = EMULATED[name]
-    check = the_net(n, hidden, seed)
     bugs = ("", "no mask", "no factor 2", "no bias")
-    check = check._replace(jax={bug: lambda *args, bug=bug: net(*args, bug=bug) for bug in bugs})
-    caught = culprits(run_check(emulated(check, product), F32, products.u))
+    nets = {bug: jax.jit(lambda *args, bug=bug: net(*args, bug=bug)) for bug in bugs}
+    caught = culprits(emulated(replace(the_net(n, hidden, seed, products.u), implementations=nets), product))
     if (name, n) == ("bfloat16", 1):
         # One row, whose output is near its digit: its difference is known to less than half. The report says so
         # (notices: 1 and more), and at highest it is caught.
@@ -237,14 +244,13 @@ def on(monkeypatch) -> Callable[..., None]:
         names = {TF32: "TF32, cut off", BFLOAT16: "bfloat16", BFLOAT16_3: "bfloat16, 3 passes", FLOAT32: ""}
         names[BFLOAT16_6] = "bfloat16, 6 passes"
 
-        def on_it(check: Check, *args: Any) -> Outcome:
+        def on_it(compared: Comparison) -> Any:
             in_force = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
             name = products.get(in_force, names[products_of(platform, in_force)])
-            return run_check(emulated(check, EMULATED[name][0]) if name else check, *args)
+            return RAN(emulated(compared, EMULATED[name][0]) if name else compared)
 
         monkeypatch.setattr(mnist, "platform_of", lambda device: platform)
-        for module in (mnist, trace, rule):
-            monkeypatch.setattr(module, "run_check", on_it)
+        monkeypatch.setattr(Comparison, "_ran", property(functools.cache(on_it)))
 
     return pretend
 
@@ -320,7 +326,7 @@ def test_an_implementation_that_raises_at_the_other_precision(on, monkeypatch):
 
 
 def test_full_holds_the_rules_to_the_products_too(on, monkeypatch):
-    monkeypatch.setattr(mnist, "CHECKS", ("values", "dtypes"))
+    monkeypatch.setattr(mnist, "PROBES", {name: PROBES[name] for name in ("values", "dtypes")})
     monkeypatch.setattr(mnist, "DTYPES", ("float32", "bfloat16"))
     on("gpu")
     report = check_mnist(16, 3, source="sample", precision="default", full=True)
@@ -360,12 +366,14 @@ def test_devices():
 ON_THE_SECOND = """
 import jax
 from pullback.parity.lesson import mnist
+from pullback.parity.probes.builtin import PROBES
 from pullback.parity.roundoff import products as precision
+from pullback.parity.verdict.comparison import Comparison
 
 first, second = jax.local_devices()
-asked, seen, right = [], [], mnist.run_check
+asked, seen, right = [], [], Comparison.__dict__["_ran"].func
 mnist.local_device = lambda device: asked.append(device) or second
-mnist.run_check = lambda *args: seen.append(precision.local_device()) or right(*args)
+Comparison._ran = property(lambda compared: seen.append(precision.local_device()) or right(compared))
 assert mnist.check_mnist(2, 2, source="sample", device="cpu").ok
 assert asked == ["cpu"] and set(seen) == {second} and precision.local_device() == first
 """
