@@ -180,4 +180,5 @@ def _floor(want: np.ndarray | None, bound: np.ndarray | None) -> float | None:
         return None
     with np.errstate(all="ignore"):
         # Twice the bound: a right answer may already lie one bound off in the other direction.
-        return float(np.nanmin(np.where(want == 0, np.inf, 2 * bound / np.abs(want))))
+        noticed = 2 * bound / np.abs(want)
+    return float(np.min(np.where((want == 0) | np.isnan(noticed), np.inf, noticed)))

@@ -156,6 +156,22 @@ def test_eager_calls_the_function_itself():
     assert seen[0] is True and False in seen[1:], "on arrays, not on tracers alone"
 
 
+def test_eager_calls_the_backward_with_jax_arrays_too():
+    seen = []
+
+    @jax.custom_vjp
+    def rule(x):
+        return x * x
+
+    def backward(x, g):
+        seen.extend((x, g))
+        return (2 * x * g,)
+
+    rule.defvjp(lambda x: (x * x, x), backward)
+    in_jax(rule, X).eager([X], [np.stack([X, 3 * X])])
+    assert len(seen) == 4 and all(isinstance(array, jax.Array) for array in seen), "NumPy's have no `at`"
+
+
 def test_the_pullback_is_mapped_over_the_cotangents():
     calls = []
     g = np.array([X, 2 * X, 3 * X, 0 * X])

@@ -94,6 +94,12 @@ def test_what_is_not_finite():
         assert not row.ok and row.deviations["ours"].budget_index == (i,)
 
 
+def test_a_leaf_without_any_bound_has_no_floor():
+    want, bounds = {"y": np.array([np.inf, np.nan])}, {"y": np.array([np.inf, np.inf])}
+    (row,) = compare("op", {"ours": {"y": want["y"].astype(np.float32)}}, want, bounds, F32)
+    assert row.ok and row.floor == np.inf
+
+
 def test_no_elements_agree():
     empty = {"x_bar": np.zeros((0, 3), np.float32)}
     (row,) = compare("net", {"ours": empty}, {"x_bar": np.zeros((0, 3))}, {"x_bar": np.zeros((0, 3))}, F32)
