@@ -474,7 +474,7 @@ def test_what_is_not_differentiated():
     assert not [finding for finding in report.findings if "mask" in finding.about.removeprefix("masked")]
     assert {row.check for row in report.rows} >= {"float32", "bfloat16", "float64", "grad of grad"}
     assert report.about["arguments"] == "x float32[2,3], mask float32[2,3]; not differentiated: mask"
-    assert set(problems(parity.check(masked, X, X + 1, **options))) == {"mask_bar"}
+    assert set(problems(parity.check(masked, X, X + 1, reference=product, **FEW))) == {"mask_bar"}
 
 
 def test_a_single_leaf_that_is_not_differentiated():
@@ -566,7 +566,7 @@ def test_the_whole_traceback_of_whoever_raises_is_in_the_report():
     assert set(report.errors) == {"float32 rule", "float32 torch"}
     for text in report.errors.values():
         assert text.startswith("Traceback (most recent call last):") and 'raise RuntimeError("out of luck' in text
-        assert text.rstrip().endswith("RuntimeError: out of luck\nand more") and "in broken" in text
+        assert "RuntimeError: out of luck\nand more" in text and "in broken" in text
     shown = str(report)
     assert "RuntimeError: out of luck" in shown and "and more" not in shown and "Traceback" not in shown
     assert report.to_dict()["errors"] == report.errors
@@ -580,7 +580,7 @@ def test_the_traceback_of_a_reference_too():
 
     report = parity.check(ruled(right), X, reference=reference, torch=square, **FEW)
     assert report.culprits == ["reference"] and list(report.errors) == ["float32 reference"]
-    assert report.errors["float32 reference"].rstrip().endswith("RuntimeError: out of luck\nand more")
+    assert "RuntimeError: out of luck\nand more" in report.errors["float32 reference"]
 
 
 def test_nothing_raised_is_no_error(whole):
