@@ -100,7 +100,7 @@ def examine(
                 for found in probe.look(evaluation):
                     (outcomes if isinstance(found, Outcome) else findings).append(found)  # pyright: ignore
             except Exception as error:
-                if probe.name in PROBES:
+                if PROBES.get(probe.name) is probe:
                     raise
                 findings.append(Finding(probe.name, case.name, "FAIL", f"the probe raised {first_line(error)}"))
                 errors = {f"probe {probe.name}": "".join(traceback.format_exception(error))}

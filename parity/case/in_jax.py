@@ -81,8 +81,9 @@ class InJax:
     def eager(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> Leaves:
         """The same operation by operation, on the function itself, and a call of the pullback for each cotangent."""
         on_device = jax.device_put(list(leaves))
-        # Stacked by NumPy, so that nothing but the function itself is compiled.
-        return as_numpy(self._run(self.flat, on_device, cotangents, functools.partial(_one_by_one, stack=np.stack)))
+        # Divided and stacked by NumPy, so that nothing but the function itself is compiled.
+        bars_of = functools.partial(_one_by_one, place=jax.device_put, stack=np.stack)
+        return as_numpy(self._run(self.flat, on_device, cotangents, bars_of))
 
     def wrapped(self, transform: Callable[..., Any]) -> Callable[[Sequence[Any], Sequence[Any]], Leaves]:
         """`run` of the function under `transform` (`jax.checkpoint`, say)."""
@@ -130,6 +131,11 @@ class InJax:
         return full
 
 
-def _one_by_one(pullback: Pullback, cotangents: Sequence[Any], stack: Callable[..., Any] = jnp.stack) -> list[Any]:
-    each = [pullback([c[k] for c in cotangents]) for k in range(len(cotangents[0]))]
+def _one_by_one(
+    pullback: Pullback,
+    cotangents: Sequence[Any],
+    place: Callable[[Any], Any] = jnp.asarray,
+    stack: Callable[..., Any] = jnp.stack,
+) -> list[Any]:
+    each = [pullback([place(c[k]) for c in cotangents]) for k in range(len(cotangents[0]))]
     return [stack(bars) for bars in zip(*each, strict=True)]

@@ -56,12 +56,12 @@ def answers(case: Case, run: Any) -> Answers:
 def _points(case: Case, leaf: np.ndarray, probe: list[np.ndarray]) -> dict[str, Point]:
     points = {label: (_with_first(leaf, value), probe) for label, value in VALUES.items()}
     if [c.shape for c in probe] == [leaf.shape]:  # element by element
-        points[DEAD] = _with_first(leaf, -1), [_with_first(probe[0], np.nan)]
+        points[DEAD] = _with_first(leaf, -1.0), [_with_first(probe[0], np.nan)]
     return points
 
 
-def _with_first(array: np.ndarray, value: float) -> np.ndarray:
-    array = array.copy()
+def _with_first(array: Any, value: float) -> np.ndarray:
+    array = np.array(array)  # a copy, and an array of a scalar too
     with np.errstate(all="ignore"):
         array.flat[:1] = value
     return array

@@ -107,7 +107,7 @@ class Evaluation:
         """The same case with every floating-point argument in another dtype, against the same oracle."""
         other = Evaluation(self.case.cast(dtype))
         other.oracle_is_torch = self.oracle_is_torch
-        if dtype == np.float64:
+        if dtype == np.float64 and "float64" in self.dtypes:  # its cotangents are among those of in_double
             other.in_double, other._of_float64 = self.in_double, True
         return other
 

@@ -1,5 +1,7 @@
 """Who is right: torch and plain jax in float64, and numerical differentiation where they disagree."""
 
+import numpy as np
+
 from ..case.stripping import custom_rules
 from .evaluation import Evaluation
 from .finding import Finding, first_line
@@ -39,7 +41,7 @@ def choose_oracle(evaluation: Evaluation) -> Evaluation:
         return evaluation
 
     bounds = in_double.bounds(case.plain)
-    double = {name: 2 * error for name, error in bounds.errors.items()}  # two evaluations, each rounded
+    double = {name: np.asarray(2 * error) for name, error in bounds.errors.items()}  # two evaluations, each rounded
     share = max(row.worst[1].budget for row in compare("oracle", {"torch": leaves["torch"]}, leaves[plain], double, {}))
     if share <= 1:
         text = f"torch and {plain} agree in float64, {share:.0%} of what rounding allows"

@@ -118,7 +118,9 @@ def apart(one: Leaves, other: Leaves, bounds: Leaves) -> Difference | None:
         with np.errstate(all="ignore"):
             # Both are rounded, hence twice the bound.
             ratio = np.abs(got.astype(np.float64) - want.astype(np.float64)) / (2 * bounds[leaf])
-        share = float(np.max(np.where(np.isnan(ratio), np.inf, ratio)))
+            ratio = np.where(np.isnan(ratio), np.inf, ratio)
+            ratio = np.where((got == want) | (np.isnan(got) & np.isnan(want)), 0, ratio)  # whatever their bound
+        share = float(np.max(ratio))
         if worst is None or share > worst.share:
             worst = Difference(leaf, share, f"{leaf} differs, {share:.0%} of what rounding allows")
     return worst
@@ -178,4 +180,5 @@ def _floor(want: np.ndarray | None, bound: np.ndarray | None) -> float | None:
         return None
     with np.errstate(all="ignore"):
         # Twice the bound: a right answer may already lie one bound off in the other direction.
-        return float(np.nanmin(np.where(want == 0, np.inf, 2 * bound / np.abs(want))))
+        noticed = 2 * bound / np.abs(want)
+    return float(np.min(np.where((want == 0) | np.isnan(noticed), np.inf, noticed)))

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from pullback.parity.case.arguments import draw_cotangents, float_outputs, take_apart
-from pullback.parity.case.arguments import with_cotangents as in_jax_with_cotangents
-from pullback.parity.case.in_torch import with_cotangents
-from pullback.parity.lesson import in_jax
+from pullback.parity.case.arguments import take_apart
+from pullback.parity.case.cotangents import draw_cotangents
+from pullback.parity.case.in_jax import InJax
+from pullback.parity.case.in_torch import InTorch
+from pullback.parity.lesson import in_jax as lesson
 
 X = np.array([[1.0, -2.0, 4.0], [3.0, 0.5, -1.0]], np.float32)
 G = np.array([X, 2 * X])
@@ -15,15 +16,16 @@ G = np.array([X, 2 * X])
 
 def run(fun, *args, cotangents=(G,), kwargs=None, static_argnums=(), rule=lambda *args: args):
     taken = take_apart(rule, args, None, static_argnums)
-    return with_cotangents(taken, fun, kwargs or {})(taken.diff, list(cotangents))
+    return InTorch(taken, fun, kwargs or {})(taken.leaves, list(cotangents))
 
 
 def alike(ours, theirs, *args):
     """Both frameworks, on whole numbers: the same names, dtypes and bits."""
-    taken = take_apart(ours, args, None, ())
-    cotangents = draw_cotangents(float_outputs(taken.flat(ours), taken.diff), seed=0)
-    want = in_jax_with_cotangents(taken.names, taken.flat(ours))(taken.diff, cotangents)
-    got = with_cotangents(taken, theirs, {})(taken.diff, cotangents)
+    taken = take_apart(ours, args)
+    in_jax = InJax(taken, taken.flat(ours))
+    cotangents = draw_cotangents(in_jax.traced(taken.leaves).floats, seed=0)
+    want = in_jax.run(taken.leaves, cotangents)
+    got = InTorch(taken, theirs, {})(taken.leaves, cotangents)
     assert list(got) == list(want)
     for name, leaf in got.items():
         assert leaf.dtype == want[name].dtype or leaf.dtype.kind == "i", name
@@ -158,4 +160,93 @@ def test_no_output():
 def test_it_is_what_the_main_jobs_torch_says():
     w, b = X.T.copy(), np.array([1.0, 2.0], np.float32)
     with jax.default_matmul_precision("highest"):
-        alike(in_jax.twin_lin, lambda x, w, b: x @ w + b, X, w, b)
+        alike(lesson.twin_lin, lambda x, w, b: x @ w + b, X, w, b)
+
+
+def of(fun, *args, **options):
+    taken = take_apart(fun, args, **options)
+    return InTorch(taken, fun, {}), taken.leaves
+
+
+VALUES = np.stack([X, 2 * X, -X, 0 * X])
+COTANGENTS = np.stack([X, X + 1, 3 * X, X])
+
+
+def one_by_one(run, leaves, at, values, cotangents):
+    """The same from one call for each value."""
+    name = run._arguments.names[at]
+    each = []
+    for value, *bars in zip(values, *cotangents, strict=True):
+        there = [value if i == at else leaf for i, leaf in enumerate(leaves)]
+        each.append(run(there, [bar[None] for bar in bars])[f"{name}_bar"][0])
+    return np.stack(each)
+
+
+@pytest.mark.parametrize("at", [0, 1])
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x, w: x * w,
+        lambda x, w: torch.relu(x) * w**2,
+        lambda x, w: torch.softmax(x * w, -1),
+        lambda x, w: torch.where(x > w, x * x, 3 * w),
+    ],
+)
+def test_gradients_at_many_values_in_one_call(fun, at):
+    calls = []
+
+    def counted(x, w):
+        calls.append(1)
+        return fun(x, w)
+
+    run, leaves = of(counted, X, X + 1)
+    got = run.gradients(leaves, at, VALUES, [COTANGENTS])
+    assert len(calls) == 1
+    assert got.shape == VALUES.shape and got.dtype == np.float32
+    np.testing.assert_allclose(got, one_by_one(run, leaves, at, VALUES, [COTANGENTS]), rtol=1e-6)
+
+
+def test_gradients_of_several_outputs_with_integers_among_them():
+    run, leaves = of(lambda x: {"n": torch.argmax(x), "b": 5 * x[0], "a": x * x}, X)
+    cotangents = [COTANGENTS, COTANGENTS[:, 0]]
+    got = run.gradients(leaves, 0, VALUES, cotangents)
+    np.testing.assert_array_equal(got, one_by_one(run, leaves, 0, VALUES, cotangents))
+
+
+def test_gradients_do_not_warn_of_what_is_looped_over():
+    run, leaves = of(lambda x: torch.linalg.matrix_exp(x @ x.T).sum(), X)
+    got = run.gradients(leaves, 0, VALUES / 8, [np.ones(4, np.float32)])
+    np.testing.assert_allclose(got, one_by_one(run, leaves, 0, VALUES / 8, [np.ones(4, np.float32)]), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x: x * 2 if bool(x.sum() > 0) else x * 3,
+        lambda x: x * x.max().item(),
+        lambda x: x[: int(x.argmax())] * 2,
+    ],
+)
+def test_gradients_of_what_cannot_be_mapped_raise(fun):
+    run, leaves = of(fun, X)
+    with pytest.raises(RuntimeError):
+        run.gradients(leaves, 0, VALUES, [COTANGENTS])
+
+
+def test_a_leaf_that_is_not_differentiated_is_passed_on_without_a_gradient():
+    seen = []
+
+    def fun(x, mask):
+        seen.append((x.requires_grad, mask.requires_grad, mask.dtype))
+        return x * mask
+
+    run, leaves = of(fun, X, X + 1, nondiff=["mask"])
+    got = run(leaves, [G])
+    assert seen == [(True, False, torch.float32)]
+    assert list(got) == ["y", "y (primal)", "x_bar"]
+    np.testing.assert_array_equal(got["x_bar"], G * (X + 1))
+
+
+def test_a_leaf_that_is_not_differentiated_is_no_detached_output():
+    run, leaves = of(lambda x, table: (x * 2, table + 0 * x), X, X, nondiff=["table"])
+    np.testing.assert_array_equal(run(leaves, [G, G])["x_bar"], 2 * G)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pullback.functional import mlp_loss
-from pullback.parity.case.stripping import custom_rules, strip_rules
+from pullback.parity.case.stripping import custom_rules, without_rules
 
 X = np.array([1.0, -2.0, 3.0], np.float32)
 
@@ -24,6 +24,21 @@ def square(x):
 
 square.defjvp(lambda primals, tangents: (primals[0] ** 2, 5 * tangents[0]))
 
+
+def strip_rules(fun):
+    """`fun` of trees without its rules, traced anew at each call."""
+
+    def stripped(*args):
+        closed, shapes = jax.make_jaxpr(fun, return_shape=True)(*args)
+        return jax.tree.unflatten(jax.tree.structure(shapes), without_rules(closed)(*jax.tree.leaves(args)))
+
+    return stripped
+
+
+def rules_of(fun, *args):
+    return custom_rules(jax.make_jaxpr(fun)(*args))
+
+
 RIGHT, WRONG = 3 * X * X, np.full(3, 7.0)
 
 
@@ -41,7 +56,7 @@ def test_deep_in_compiled_functions_too():
     nested = lambda x: 2 * jax.jit(lambda x: jax.jit(cube)(x) + x)(x)  # noqa: E731
     np.testing.assert_array_equal(gradient(nested), 2 * (WRONG + 1))
     np.testing.assert_array_equal(gradient(strip_rules(nested)), 2 * (RIGHT + 1))
-    assert custom_rules(strip_rules(nested), X) == []
+    assert rules_of(strip_rules(nested), X) == []
 
 
 def test_a_rule_in_a_rule():
@@ -61,7 +76,7 @@ def test_inside_a_checkpoint():
 def test_what_hides_in_a_loop_stays_and_is_named():
     looped = lambda x: jax.lax.scan(lambda c, row: (c, cube(row)), None, x)[1]  # noqa: E731
     np.testing.assert_array_equal(gradient(strip_rules(looped)), WRONG)
-    assert custom_rules(strip_rules(looped), X) == ["cube (custom_vjp)"]
+    assert rules_of(strip_rules(looped), X) == ["cube (custom_vjp)"]
 
 
 def test_a_custom_jvp_is_taken_out_where_it_is_the_only_kind():
@@ -72,7 +87,7 @@ def test_a_custom_jvp_is_taken_out_where_it_is_the_only_kind():
 def test_a_custom_jvp_stays_beside_a_custom_vjp():
     both = lambda x: cube(x) + square(x)  # noqa: E731
     np.testing.assert_array_equal(gradient(strip_rules(both)), RIGHT + 5)
-    assert custom_rules(strip_rules(both), X) == ["square (custom_jvp)"]
+    assert rules_of(strip_rules(both), X) == ["square (custom_jvp)"]
 
 
 def test_without_rules_nothing_changes():
@@ -105,8 +120,14 @@ def test_it_can_be_compiled_mapped_and_differentiated_twice():
 
 
 def test_the_rules_of_a_function_are_named_in_order():
-    assert custom_rules(lambda x: square(cube(x)), X) == ["cube (custom_vjp)", "square (custom_jvp)"]
-    assert custom_rules(lambda x: x * x, X) == []
+    assert rules_of(lambda x: square(cube(x)), X) == ["cube (custom_vjp)", "square (custom_jvp)"]
+    assert rules_of(lambda x: x * x, X) == []
     w, b, x = jnp.ones((3, 1)), jnp.ones(1), jnp.ones((2, 3))
-    names = custom_rules(mlp_loss, [(jnp.ones((3, 3)), jnp.ones(3)), (w, b)], x, jnp.ones(2))
+    names = rules_of(mlp_loss, [(jnp.ones((3, 3)), jnp.ones(3)), (w, b)], x, jnp.ones(2))
     assert names == ["lin (custom_vjp)", "relu (custom_vjp)", "lin (custom_vjp)", "mse (custom_vjp)"]
+
+
+def test_a_jaxpr_is_stripped_once_and_called_with_other_values():
+    stripped = without_rules(jax.make_jaxpr(cube)(X))
+    np.testing.assert_array_equal(stripped(X)[0], X**3)
+    np.testing.assert_array_equal(stripped(2 * X)[0], 8 * X**3)

@@ -5,14 +5,15 @@ import pytest
 import torch
 
 from pullback.functional import relu
-from pullback.parity.case.case import on_trial
-from pullback.parity.probes.kinks import kink_findings
+from pullback.parity.case.case import take_up
+from pullback.parity.probes.kinks import DEAD, USUAL, VALUES, answers, kink_findings
+from pullback.parity.verdict.evaluation import Evaluation
 
 X = np.array([0.5, -1.0, 2.0], np.float32)
 
 
-def findings(rule, *args, reference=None, torch=None):
-    found = kink_findings(on_trial(rule, args or (X,), reference, torch, None, None, (), 0))
+def findings(rule, *args, **options):
+    found = kink_findings(Evaluation(take_up(rule, args or (X,), **options)))
     return {finding.about: (finding.status, finding.text) for finding in found}
 
 
@@ -67,6 +68,20 @@ def test_a_nan_cotangent_into_a_dead_unit_is_told(of_relu):
 
 def test_no_dead_unit_where_outputs_are_not_elements():
     assert "x = -1, NaN cotangent" not in findings(lambda x: jnp.sum(x * x), reference=lambda x: jnp.sum(x**2))
+
+
+def test_a_scalars_cotangent_is_that_figure_too():
+    def loss(rule):
+        return lambda x: jnp.sum(rule(x))
+
+    found = findings(loss(one_at_zero), reference=loss(jax.nn.relu), torch=lambda x: torch.relu(x).sum())
+    assert found["x = 0"] == ("FAIL", "gradient rule 3, reference 0, torch 0: the rule alone differs")
+
+
+def test_a_scalar_argument():
+    found = findings(one_at_zero, np.float32(2), reference=jax.nn.relu, torch=torch.relu)
+    assert found["x = 0"] == ("FAIL", "gradient rule 3, reference 0, torch 0: the rule alone differs")
+    assert found["x = -1, NaN cotangent"] == ("note", "gradient rule 0, reference 0, torch 0")
 
 
 def test_a_rule_that_alone_differs_at_zero_fails():
@@ -160,3 +175,68 @@ def test_an_input_without_elements_has_no_kinks():
 def test_half_precision(dtype):
     assert findings(one_at_zero, X.astype(dtype), reference=jax.nn.relu)["x = 0"][0] == "FAIL"
     assert {"0", "-0"} <= agreed(findings(relu, X.astype(dtype), reference=jax.nn.relu, torch=torch.relu))
+
+
+def test_what_is_not_differentiated_has_no_kinks():
+    found = findings(lambda x, mask: x * mask, X, X + 1, reference=lambda x, mask: x * mask, nondiff=["mask"])
+    assert agreed(found) == set(VALUES) and not [about for about in found if "mask" in about]
+
+
+def test_an_answer_for_each_value():
+    case = take_up(relu, (X,), torch=torch.relu)
+    for run in case.implementations.values():
+        said = answers(case, run)
+        assert list(said) == ["x"] and list(said["x"]) == [USUAL, *VALUES, DEAD]
+        assert said["x"][USUAL] == 3 and said["x"]["0"] == 0 and said["x"]["inf"] == 3
+
+
+def test_nothing_is_compiled_again_for_it():
+    case = take_up(relu, (X,))
+    case.rule(*case.args)
+    answers(case, case.rule)
+    assert case.rule.compiled._cache_size() == 1
+
+
+def torch_calls(fun, *args, **options):
+    """How often the torch function is called for its conventions, and what is found."""
+    calls = []
+
+    def counted(*args):
+        calls.append(1)
+        return fun(*args)
+
+    found = findings(relu, *args, reference=jax.nn.relu, torch=counted, **options)
+    return len(calls), found
+
+
+def test_torch_is_asked_for_all_values_in_one_call(of_relu):
+    count, found = torch_calls(torch.relu)
+    assert count == 2, "at ordinary values, and at the others"
+    assert found == of_relu
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x: torch.relu(x) * (1 if bool(torch.relu(x).sum() >= 0) or bool(x.isnan().any()) else 2),
+        lambda x: torch.relu(x) * float(torch.ones_like(x).sum().item() / x.numel()),
+        lambda x: torch.relu(x) + 0 * x[: int(bool(x[0] > 1))].sum(),
+    ],
+    ids=["control flow", "item", "a shape"],
+)
+def test_torch_that_cannot_be_mapped_is_asked_one_by_one(of_relu, fun):
+    count, found = torch_calls(fun)
+    assert count == 2 + len(VALUES) + 1, "at ordinary values, at all others in vain, and at each"
+    assert found["x = 0"] == of_relu["x = 0"] if "x = 0" in of_relu else "0" in agreed(found)
+    assert found["x = nan"] == of_relu["x = nan"]
+
+
+def test_a_pullback_that_cannot_be_mapped_has_its_conventions_too():
+    def backward(x, g):
+        def bar(x, g):
+            return np.where(np.asarray(x) >= 0, g, 0).astype(np.float32)
+
+        return jax.pure_callback(bar, jax.ShapeDtypeStruct(x.shape, x.dtype), x, g)
+
+    found = findings(ruled(jax.nn.relu, backward), reference=jax.nn.relu)
+    assert found["x = 0"] == ("FAIL", "gradient rule 3, reference 0: the rule alone differs")

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback.parity.verdict.comparison import compare
+from pullback.parity.verdict.rows import apart, compare
 
 WANT = {"w1": np.array([[1.0, -2.0], [4.0, 0.0]]), "loss": np.array(8.0)}
 BOUNDS = {"w1": np.full((2, 2), 1e-6), "loss": np.array(1e-6)}
@@ -94,6 +94,12 @@ def test_what_is_not_finite():
         assert not row.ok and row.deviations["ours"].budget_index == (i,)
 
 
+def test_a_leaf_without_any_bound_has_no_floor():
+    want, bounds = {"y": np.array([np.inf, np.nan])}, {"y": np.array([np.inf, np.inf])}
+    (row,) = compare("op", {"ours": {"y": want["y"].astype(np.float32)}}, want, bounds, F32)
+    assert row.ok and row.floor == np.inf
+
+
 def test_no_elements_agree():
     empty = {"x_bar": np.zeros((0, 3), np.float32)}
     (row,) = compare("net", {"ours": empty}, {"x_bar": np.zeros((0, 3))}, {"x_bar": np.zeros((0, 3))}, F32)
@@ -119,3 +125,57 @@ def test_points_for_a_plot_are_bounds_and_true_errors():
     assert 30 < len(points) <= 42 and set(points[:-1]) == {(1e-6, 0.0)}
     (row,) = compare("op", {"ours": {"y": np.full(100, np.nan, np.float32)}}, want, bounds, F32)
     assert all(error == np.inf for _, error in row.deviations["ours"].points)
+
+
+LEAVES = {"y": np.array([1.0, 2.0], np.float32), "x_bar": np.array([[4.0, np.nan]], np.float32)}
+ROUNDING = {"y": np.full(2, 1e-6), "x_bar": np.full((1, 2), 1e-6)}
+
+
+def f32(*numbers):
+    return np.array(numbers, np.float32)
+
+
+def differing(**leaves):
+    return apart(LEAVES, LEAVES | leaves, ROUNDING)
+
+
+def test_two_runs_with_the_same_bits_are_not_apart():
+    assert differing() is None
+    assert apart(LEAVES, {name: leaf.copy() for name, leaf in LEAVES.items()}, ROUNDING) is None
+
+
+def test_how_far_two_runs_are_apart():
+    off = differing(y=LEAVES["y"] + f32(0, 2**-20))
+    assert off is not None and off.leaf == "y"
+    assert off.share == pytest.approx(2**-20 / 2e-6), "both are rounded, hence twice the bound"
+    assert off.text == "y differs, 48% of what rounding allows"
+
+
+def test_the_leaf_that_is_furthest_off_is_named():
+    off = differing(y=LEAVES["y"] + f32(0, 2**-20), x_bar=LEAVES["x_bar"] + np.float32(2**-16))
+    assert off is not None and off.leaf == "x_bar" and off.share == pytest.approx(2**-16 / 2e-6)
+
+
+def test_elements_that_are_equal_need_no_bound():
+    # A dead unit's zero has a bound of 0, and one NaN is like another.
+    zeros = {"y": np.array([0.0, 2.0, np.inf], np.float32)}
+    off = apart(zeros, {"y": zeros["y"] + f32(0, 2**-22, 0)}, {"y": np.array([0, 1e-6, np.nan])})
+    assert off is not None and off.share == pytest.approx(2**-22 / 2e-6)
+
+
+def test_a_number_for_nan_and_a_difference_where_none_is_allowed_are_infinitely_far_off():
+    off = differing(x_bar=f32(4, 0)[None])
+    assert off is not None and off.share == np.inf
+    exact = apart({"y": LEAVES["y"]}, {"y": LEAVES["y"] + 1}, {"y": np.zeros(2)})
+    assert exact is not None and exact.share == np.inf
+
+
+@pytest.mark.parametrize(
+    ("leaf", "text"),
+    [
+        (LEAVES["y"][:1], "y is float32[1], not float32[2]"),
+        (LEAVES["y"].astype(jnp.bfloat16), "y is bfloat16[2], not float32[2]"),
+    ],
+)
+def test_another_shape_or_dtype_is_said(leaf, text):
+    assert differing(y=leaf) == ("y", np.inf, text)

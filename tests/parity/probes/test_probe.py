@@ -1,0 +1,124 @@
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pullback import parity
+from pullback.parity import Evaluation, Finding, Probe
+from pullback.parity.case.case import take_up
+
+X = np.array([[0.51, -1.1, 2.3], [-0.27, 0.9, -3.3]], np.float32)
+
+
+def square(x):
+    return x * x
+
+
+def check(*checks, **options):
+    return parity.check(square, X, reference=square, checks=checks, dtypes=(), **options)
+
+
+def test_a_probe_stays_as_it_is():
+    probe = Probe("small", lambda evaluation: [])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        probe.name = "other"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_probe_asks_an_evaluation():
+    seen = []
+    check(Probe("look", lambda evaluation: seen.append(evaluation) or []))
+    (evaluation,) = seen
+    assert isinstance(evaluation, Evaluation) and evaluation.case.name == "square"
+    assert set(evaluation.values.got["rule"]) == {"y", "y (primal)", "x_bar"}
+    np.testing.assert_array_equal(evaluation.values.want["y"], X.astype(np.float64) ** 2)
+
+
+def largest(evaluation):
+    """Whether no gradient is larger than ten."""
+    bar = evaluation.values.got["rule"]["x_bar"]
+    ok = bool(np.abs(bar).max() <= 10)
+    yield Finding("largest", "x_bar", "pass" if ok else "FAIL", f"at most {np.abs(bar).max():.3g}")
+
+
+def test_its_findings_are_in_the_report():
+    report = check(Probe("largest", largest))
+    (finding,) = (finding for finding in report.findings if finding.check == "largest")
+    assert finding.status == "FAIL" and finding.about == "x_bar" and not report.ok and report.culprits == []
+    assert "largest" in str(report)
+    with pytest.raises(parity.ParityError, match="largest"):
+        report.raise_if_failed()
+
+
+def test_a_finding_that_passes_leaves_the_report_ok():
+    report = check(Probe("fine", lambda evaluation: [Finding("fine", "x", "pass", "as it should be")]))
+    assert report.ok and ("fine", "as it should be") in {(f.check, f.text) for f in report.findings}
+
+
+def in_float64(evaluation):
+    """The same in float64."""
+    other = evaluation.cast(jnp.float64)
+    with other.case.x64:
+        yield other.values.outcome
+
+
+def test_its_outcomes_are_in_the_report():
+    report = check(Probe("in float64", in_float64))
+    assert report.ok and {row.check for row in report.rows} == {"float32", "float64"}
+    assert all(row.dtype == row.check for row in report.rows)
+
+
+def test_an_outcome_that_is_wrong_is_blamed():
+    wrong = parity.check(
+        lambda x: x * x * (2 if x.dtype == jnp.float64 else 1),
+        X,
+        reference=square,
+        checks=[Probe("in float64", in_float64)],
+        dtypes=(),
+    )
+    assert wrong.culprits == ["rule"]
+    assert {row.check for row in wrong.rows if not row.ok} == {"float64"}
+
+
+def test_a_probe_that_raises_fails_and_its_traceback_is_kept():
+    def broken(evaluation):
+        yield Finding("broken", "first", "pass", "until then")
+        raise RuntimeError("out of luck\nand more")
+
+    report = check(Probe("broken", broken), Probe("largest", largest))
+    found = {(finding.check, finding.about): (finding.status, finding.text) for finding in report.findings}
+    assert found["broken", "first"] == ("pass", "until then")
+    assert found["broken", "square"] == ("FAIL", "the probe raised RuntimeError: out of luck")
+    assert ("largest", "x_bar") in found, "those after it are made"
+    text = report.errors["probe broken"]
+    assert text.startswith("Traceback (most recent call last):") and "in broken" in text
+    assert text.rstrip().endswith("RuntimeError: out of luck\nand more")
+    assert not report.ok and "and more" not in str(report), "one line on screen"
+
+
+def test_a_probe_with_the_name_of_ours_is_made_beside_it():
+    def broken(evaluation):
+        raise RuntimeError("out of luck")
+
+    report = check("kinks", Probe("kinks", broken))
+    statuses = [finding.status for finding in report.findings if finding.check == "kinks"]
+    assert statuses == ["FAIL", "note", "pass"]
+
+
+def test_probes_are_made_in_their_order_after_ours():
+    order = []
+    probes = [Probe(name, lambda evaluation, name=name: order.append(name) or []) for name in ("b", "a")]
+    check(probes[0], "structure", probes[1])
+    assert order == ["b", "a"]
+
+
+@pytest.mark.parametrize(("other", "kind"), [(largest, "function"), (None, "NoneType"), (3, "int")])
+def test_neither_a_name_nor_a_probe(as_a_user, other, kind):
+    with pytest.raises(TypeError) as caught:
+        check("values", other)
+    assert str(caught.value) == f"checks must be names or Probes; got a {kind}"
+
+
+def test_it_can_be_asked_without_a_report():
+    (finding,) = Probe("largest", largest).look(Evaluation(take_up(square, (X,))))
+    assert isinstance(finding, Finding) and finding.status == "FAIL"

@@ -1,0 +1,113 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pullback.parity.case.case import take_up
+from pullback.parity.verdict.differentiation import Estimate
+from pullback.parity.verdict.slopes import Slope, agrees, measured_slopes, misses, slope_of
+
+f32 = functools.partial(np.array, dtype=np.float32)
+
+X = f32([0.5, -1.25, 2])
+Y = f32([3, 0.1, -0.7])
+
+
+def product(x, y):
+    return x * y
+
+
+def case_of(rule=product, *args, **options):
+    return take_up(rule, args or (X, Y), **options)
+
+
+def test_slopes_are_those_of_the_first_cotangent():
+    it = case_of()
+    slopes = measured_slopes(it)
+    g = it.cotangents[0][0].astype(np.float64)
+    assert list(slopes) == ["x", "y"]
+    for name, other in (("x", Y), ("y", X)):
+        slope = slopes[name]
+        assert not slope.kinked
+        true = float(np.sum(g * other * slope.direction))
+        assert abs(slope.estimate.value - true) <= 10 * slope.estimate.uncertainty + 1e-14
+        assert slope_of({f"{name}_bar": (it.cotangents[0] * other)}, name, slope) == pytest.approx(true, rel=1e-6)
+
+
+def test_a_rule_is_measured_by_its_forward_and_not_by_its_backward():
+    @jax.custom_vjp
+    def rule(x, y):
+        return x * y
+
+    rule.defvjp(lambda x, y: (x * y, None), lambda _, g: (7 * g, 7 * g))
+    for name, slope in measured_slopes(case_of(rule)).items():
+        assert slope.estimate == measured_slopes(case_of())[name].estimate
+
+
+def test_what_is_not_differentiated_is_not_moved():
+    slopes = measured_slopes(case_of(nondiff=["x"]))
+    assert list(slopes) == ["y"] and slopes["y"].direction.shape == Y.shape
+
+
+def test_the_rule_is_traced_once():
+    calls = []
+
+    def rule(x, y):
+        calls.append(1)
+        return x * y
+
+    measured_slopes(case_of(rule))
+    assert len(calls) == 2, "for its outputs' shapes, and in float64"
+
+
+def test_integer_and_several_outputs():
+    it = case_of(lambda x, y: {"n": jnp.argmax(x), "a": x * y, "b": jnp.sum(x)})
+    slopes = measured_slopes(it)
+    a, b = (c[0].astype(np.float64) for c in it.cotangents)
+    true = float(np.sum((a * Y + b) * slopes["x"].direction))
+    assert slopes["x"].estimate.value == pytest.approx(true, rel=1e-9)
+
+
+def test_what_the_rule_raises_in_float64_is_raised():
+    def in_float32_only(x, y):
+        if x.dtype != jnp.float32:
+            raise TypeError("float32 only")
+        return x * y
+
+    with pytest.raises(TypeError, match="float32 only"):
+        measured_slopes(case_of(in_float32_only))
+
+
+def test_on_a_kink():
+    slopes = measured_slopes(case_of(lambda x, y: jnp.abs(x) * y, f32([0, 1, 2]), Y))
+    assert slopes["x"].kinked and not slopes["y"].kinked
+
+
+RIGHT = {"x_bar": f32([[2, 0], [9, 9]])}
+SLOPE = Slope(Estimate(6.0, 1e-9), np.array([3.0, 5.0]), False)
+
+
+def test_what_cotangents_say_of_the_slope():
+    assert slope_of(RIGHT, "x", SLOPE) == 6.0, "the first of them"
+
+
+@pytest.mark.parametrize(
+    ("said", "right"), [(6.0, True), (6 + 9e-9, True), (6 + 1.1e-8, False), (-6.0, False), (np.nan, False)]
+)
+def test_within_ten_times_the_uncertainty(said, right):
+    assert agrees(said, SLOPE) is right
+
+
+def test_a_sure_measurement_allows_for_float64s_rounding():
+    sure = SLOPE._replace(estimate=Estimate(1e6, 0.0))
+    assert agrees(1e6 + 1e-7, sure) and not agrees(1e6 + 1e-5, sure)
+
+
+def test_misses_are_counted_except_on_kinks():
+    leaves = {"x_bar": f32([[2, 0]]), "y_bar": f32([[2, 1]]), "z_bar": f32([[0, 0]])}
+    slopes = dict.fromkeys("xyz", SLOPE)
+    assert misses(leaves, slopes) == 2
+    assert misses(leaves, slopes | {"y": SLOPE._replace(kinked=True)}) == 1
+    assert misses(leaves, {}) == 0
