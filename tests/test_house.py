@@ -1,6 +1,7 @@
 """The house: what may import what, and what the wheel holds."""
 
 import ast
+import json
 import subprocess
 import sys
 import zipfile
@@ -46,7 +47,7 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)
 def test_arrows_point_one_way(root, folder):
-    paths = sorted((root / folder).glob("*.py"))
+    paths = sorted((root / folder).rglob("*.py"))
     assert paths
     for path in paths:
         for name in imports(path):
@@ -57,8 +58,9 @@ def test_arrows_point_one_way(root, folder):
 
 
 def test_torch_is_imported_by_one_file_only(root):
-    files = [path for folder in MAY_IMPORT for path in (root / folder).glob("*.py")]
-    assert [path.name for path in files if any(n.split(".")[0] == "torch" for n in imports(path))] == ["in_torch.py"]
+    files = [path for folder in MAY_IMPORT for path in (root / folder).rglob("*.py")]
+    found = [path for path in files if any(n.split(".")[0] == "torch" for n in imports(path))]
+    assert found == [root / "parity" / "case" / "torch_arrays.py"]
 
 
 def test_importing_the_package_does_not_import_torch():
@@ -69,15 +71,86 @@ def test_importing_the_package_does_not_import_torch():
 
 def test_files_stay_readable_in_one_sitting(root):
     for folder in (*MAY_IMPORT, "benchmarks"):
-        for path in (root / folder).glob("*.py"):
+        for path in (root / folder).rglob("*.py"):
             assert len(path.read_text().splitlines()) <= 250, f"{path.name} is two ideas by now"
 
 
 def test_every_source_file_has_its_test(root):
     for folder in MAY_IMPORT:
-        for path in (root / folder).glob("*.py"):
-            test = root / "tests" / folder / f"test_{path.stem.lstrip('_')}.py"
+        for path in (root / folder).rglob("*.py"):
+            mirrored = root / "tests" / path.relative_to(root).parent
+            test = mirrored / f"test_{path.stem.lstrip('_')}.py"
             assert path.stem in ("__init__", "__main__", "_typing") or test.is_file(), f"{test} is missing"
+
+
+# Inside parity: each room, and each of the public calls, may import those named here and itself.
+ROOMS = {
+    "roundoff": set(),
+    "case": {"roundoff"},
+    "verdict": {"roundoff", "case"},
+    "probes": {"roundoff", "case", "verdict"},
+    "report": {"verdict"},
+    "_check": {"roundoff", "case", "verdict", "probes", "report"},
+    "mutation": {"case", "verdict", "probes"},
+    "capsule": {"_check", "probes", "report", "verdict"},
+    "lesson": {"_check", "roundoff", "case", "verdict", "probes", "report"},
+    "near": {"case"},
+    "state_dict": {"case"},
+}
+
+
+def rooms_imported(path: Path, parity: Path) -> set[str]:
+    """The rooms that a file of parity imports from, itself aside."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            above = path.relative_to(parity).parts[: -node.level]
+            names |= {(*above, *(node.module or alias.name).split("."))[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pullback.parity"):
+            names.add((node.module or "").split(".")[2])
+    return names
+
+
+def test_the_rooms_of_parity_import_in_one_direction(root):
+    """`pytest -s` prints the graph."""
+    parity = root / "parity"
+    graph: dict[str, set[str]] = {room: set() for room in ROOMS}
+    for path in sorted(parity.rglob("*.py")):
+        room = path.relative_to(parity).parts[0].removesuffix(".py")
+        if room not in ("__init__", "__main__"):
+            graph[room] |= rooms_imported(path, parity) - {room}
+    for room, imported in graph.items():
+        print(f"{room:<11} <- {', '.join(sorted(imported)) or 'nothing'}")
+    assert graph.keys() == ROOMS.keys()
+    assert {room: imported - ROOMS[room] for room, imported in graph.items() if imported - ROOMS[room]} == {}
+    done: set[str] = set()
+    while ready := [room for room, imported in graph.items() if room not in done and imported <= done]:
+        done.update(ready)
+    assert done == graph.keys(), "a circle"
+
+
+def test_no_file_of_parity_reaches_into_anothers_private_names(root):
+    for path in (root / "parity").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                private = [alias.name for alias in node.names if alias.name.startswith("_")]
+                assert not private, f"{path.relative_to(root)} imports {private}"
+
+
+def test_the_public_surface_is_written_down():
+    code = "import json, pullback.parity as p; print(json.dumps([dir(p), p.__all__]))"
+    listed, public = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
+    assert listed == public == sorted(public)
+
+
+def test_no_module_of_parity_has_the_name_of_a_public_function(root):
+    from pullback import parity
+
+    modules = {path.stem for path in (root / "parity").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert not modules.intersection(parity.__all__)
+    for path in (root / "parity").rglob("*.py"):
+        defined = {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+        assert path.stem not in defined, f"{path.relative_to(root)} has the name of a function that it holds"
 
 
 def test_the_wheel_holds_one_name(root, tmp_path):
@@ -103,6 +176,8 @@ def test_the_wheel_holds_one_name(root, tmp_path):
     assert "pullback/__init__.py" not in names, "a namespace"
     for folder in (*MAY_IMPORT, "benchmarks"):
         assert f"pullback/{folder}/__init__.py" in names and f"pullback/{folder}/py.typed" in names
+        sources = {f"pullback/{path.relative_to(root)}" for path in (root / folder).rglob("*.py")}
+        assert not sources.difference(names)
     assert "pullback/data/sample.npz" in names and "pullback/data/SAMPLE-LICENSE.md" in names
     assert not [name for name in names if Path(name).name.startswith(("test_", "conftest"))]
     assert wheel.stat().st_size < 1_200_000

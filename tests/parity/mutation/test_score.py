@@ -26,7 +26,7 @@ def every(monkeypatch):
 
     def only(n, m=0):
         some = lambda *args: (p for i, p in enumerate(plant_all(*args)) if i % n == m)  # noqa: E731
-        monkeypatch.setattr(sys.modules["pullback.parity.mutants"], "plant_all", some)
+        monkeypatch.setattr(sys.modules["pullback.parity.mutation.score"], "plant_all", some)
 
     return only
 
@@ -37,7 +37,7 @@ def named(monkeypatch):
 
     def only(*names):
         some = lambda *args: (p for p in plant_all(*args) if p.name in names)  # noqa: E731
-        monkeypatch.setattr(sys.modules["pullback.parity.mutants"], "plant_all", some)
+        monkeypatch.setattr(sys.modules["pullback.parity.mutation.score"], "plant_all", some)
 
     return only
 

@@ -149,5 +149,5 @@ def test_without_matplotlib(passing, monkeypatch):
 
 
 def test_matplotlib_is_imported_only_for_the_page():
-    code = "import sys, pullback.parity.page; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, pullback.parity.report.page; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
