@@ -51,3 +51,4 @@ from .shifted_relu import shifted_relu_fwd as shifted_relu_fwd
 from .weight_grad import weight_grad_einsum as weight_grad_einsum
 from .weight_grad import weight_grad_matmul as weight_grad_matmul
 from .weight_grad import weight_grad_outer as weight_grad_outer
+from .weight_grad import weight_grad_transposed as weight_grad_transposed

@@ -52,7 +52,6 @@ def arguments(which: str) -> dict[str, tuple[Any, ...]]:
         "slope": (x, np.float32(0.1)),
         "lin": (x, *params[0]),
         "lin in half": (half_x, *half[0]),
-        "wide lin": (x, random(sizes[0], 65)),
         "mse": (random(*targ.shape), targ),
         "conv": (image, random(3, 2, 1, 4), random(4)),
         "rows": (rows, random(len(rows), 3)),
@@ -117,10 +116,11 @@ def net(serial, sizes):
     return serial(F.Lin(*sizes[:2]), F.Relu(), F.Lin(*sizes[1:]), F.Mse())
 
 
+FORMS = ("outer", "einsum", "matmul", "transposed")
+
 # By the public function's name; after a colon, what is special.
 CASES = {
     **rule("lin", "lin"),
-    "lin_bwd: wide": backward(F.lin_fwd, "wide lin"),
     "lin_bwd: bfloat16": backward(F.lin_fwd, "lin in half"),
     **rule("relu", "x"),
     **rule("leaky_relu", "x"),
@@ -129,7 +129,7 @@ CASES = {
     **rule("mse", "mse"),
     **rule("conv2d", "conv", (2, 1), ((1, 2), (0, 1)), (1, 2)),
     "conv2d: plain": Case("conv", grads),
-    **{f"weight_grad_{form}": Case("rows") for form in ("outer", "einsum", "matmul")},
+    **{f"weight_grad_{form}": Case("rows") for form in FORMS},
     **rule("mlp", "mlp"),
     **loss("mlp_loss"),
     **rule("fused_mlp_loss", "net", 5),
@@ -168,7 +168,7 @@ NOT_EXPORTED = {
 # What takes rows takes any number of them in one artefact, except where Python must know that number.
 NOT_SYMBOLIC = {
     **dict.fromkeys(("fused_mlp_loss", "fused_mlp_loss_fwd", "fused_value_and_grad"), "the number of tiles"),
-    **dict.fromkeys(("sgd_epoch", "weight_grad_outer", "weight_grad_einsum", "weight_grad_matmul"), "len(x)"),
+    **dict.fromkeys(("sgd_epoch", *(f"weight_grad_{form}" for form in FORMS)), "len(x)"),
 }
 
 

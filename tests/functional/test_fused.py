@@ -183,13 +183,14 @@ def test_temporary_memory_is_constant_in_n(who):
     few, many = (m.temp_size_in_bytes for m in memory.values())
     assert few <= many * 1.01 and many <= few * 1.01 and many <= 16e6, (few, many)
     readable: Any = jax.jit(forward_and_backward).lower(*by_shape(400_000, LESSON)).compile().memory_analysis()
-    assert readable.temp_size_in_bytes > 100e6, "then tiles save nothing, and this test shows nothing"
+    activations = 4 * 50 * 400_000
+    assert readable.temp_size_in_bytes > activations, "then tiles save nothing, and this test shows nothing"
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="the layout measured is a CPU's")
-@pytest.mark.parametrize("who", [fused_value_and_grad, jax.value_and_grad(mlp_loss)])
+@pytest.mark.parametrize("who", [fused_value_and_grad, jax.value_and_grad(fused_mlp_loss)])
 def test_the_weight_gradient_is_compiled_as_its_transpose(who):
-    """Kept apart by the barrier: autodiff's is a product into [784, 50], which a CPU does more slowly."""
+    """The barrier keeps it apart: autodiff's is a product into [784, 50], which a CPU computes more slowly."""
 
     def weight_products(fun):
         text: Any = jax.jit(fun).lower(*by_shape(50_000, LESSON)).compile().as_text()
