@@ -8,10 +8,11 @@ from .conv2d import conv2d as conv2d
 from .conv2d import conv2d_bwd as conv2d_bwd
 from .conv2d import conv2d_fwd as conv2d_fwd
 from .epoch import sgd_epoch as sgd_epoch
-from .fused import fused_mlp_loss as fused_mlp_loss
-from .fused import fused_mlp_loss_bwd as fused_mlp_loss_bwd
-from .fused import fused_mlp_loss_fwd as fused_mlp_loss_fwd
+from .fused import fused_forward_and_backward as fused_forward_and_backward
 from .fused import fused_value_and_grad as fused_value_and_grad
+from .fused_loss import fused_mlp_loss as fused_mlp_loss
+from .fused_loss import fused_mlp_loss_bwd as fused_mlp_loss_bwd
+from .fused_loss import fused_mlp_loss_fwd as fused_mlp_loss_fwd
 from .fused_pallas import fused_value_and_grad_pallas as fused_value_and_grad_pallas
 from .init import fans as fans
 from .init import init_mlp as init_mlp

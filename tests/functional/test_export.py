@@ -116,6 +116,7 @@ def net(serial, sizes):
     return serial(F.Lin(*sizes[:2]), F.Relu(), F.Lin(*sizes[1:]), F.Mse())
 
 
+FUSED = ("fused_mlp_loss", "fused_mlp_loss_fwd", "fused_value_and_grad", "fused_forward_and_backward")
 FORMS = ("outer", "einsum", "matmul", "transposed")
 
 # By the public function's name; after a colon, what is special.
@@ -137,9 +138,10 @@ CASES = {
     "forward_and_backward": Case("net"),
     "forward_and_backward: bfloat16": Case("net in half"),
     "fused_value_and_grad": Case("net"),
-    "fused_value_and_grad: tiles, x_bar": Case("net", given(tile_rows=5, x_bar=True)),
     "fused_value_and_grad: uint8": Case("net of uint8", given(tile_rows=8, **RAW)),
-    "fused_value_and_grad: bfloat16": Case("net in half", given(tile_rows=5, x_bar=True, reduction="sum")),
+    "fused_forward_and_backward": Case("net"),
+    "fused_forward_and_backward: tiles": Case("net", given(tile_rows=5)),
+    "fused_forward_and_backward: bfloat16": Case("net in half", given(tile_rows=5, reduction="sum")),
     "sgd_epoch": Case("epoch"),
     "sgd_epoch: uint8": Case("epoch of uint8", given(**RAW)),
     "activation_stats": Case("mlp"),
@@ -167,7 +169,7 @@ NOT_EXPORTED = {
 
 # What takes rows takes any number of them in one artefact, except where Python must know that number.
 NOT_SYMBOLIC = {
-    **dict.fromkeys(("fused_mlp_loss", "fused_mlp_loss_fwd", "fused_value_and_grad"), "the number of tiles"),
+    **dict.fromkeys(FUSED, "the number of tiles"),
     **dict.fromkeys(("sgd_epoch", *(f"weight_grad_{form}" for form in FORMS)), "len(x)"),
 }
 
