@@ -46,7 +46,7 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)
 def test_arrows_point_one_way(root, folder):
-    paths = sorted((root / folder).glob("*.py"))
+    paths = sorted((root / folder).rglob("*.py"))
     assert paths
     for path in paths:
         for name in imports(path):
@@ -57,7 +57,7 @@ def test_arrows_point_one_way(root, folder):
 
 
 def test_torch_is_imported_by_one_file_only(root):
-    files = [path for folder in MAY_IMPORT for path in (root / folder).glob("*.py")]
+    files = [path for folder in MAY_IMPORT for path in (root / folder).rglob("*.py")]
     assert [path.name for path in files if any(n.split(".")[0] == "torch" for n in imports(path))] == ["in_torch.py"]
 
 
@@ -69,14 +69,14 @@ def test_importing_the_package_does_not_import_torch():
 
 def test_files_stay_readable_in_one_sitting(root):
     for folder in (*MAY_IMPORT, "benchmarks"):
-        for path in (root / folder).glob("*.py"):
+        for path in (root / folder).rglob("*.py"):
             assert len(path.read_text().splitlines()) <= 250, f"{path.name} is two ideas by now"
 
 
 def test_every_source_file_has_its_test(root):
     for folder in MAY_IMPORT:
-        for path in (root / folder).glob("*.py"):
-            test = root / "tests" / folder / f"test_{path.stem.lstrip('_')}.py"
+        for path in (root / folder).rglob("*.py"):
+            test = root / "tests" / path.relative_to(root).parent / f"test_{path.stem.lstrip('_')}.py"
             assert path.stem in ("__init__", "__main__", "_typing") or test.is_file(), f"{test} is missing"
 
 
@@ -101,7 +101,7 @@ def test_the_wheel_holds_one_name(root, tmp_path):
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"pullback"}
     assert "pullback/__init__.py" not in names, "a namespace"
-    for folder in (*MAY_IMPORT, "benchmarks"):
+    for folder in (*MAY_IMPORT, "functional/experimental", "benchmarks"):
         assert f"pullback/{folder}/__init__.py" in names and f"pullback/{folder}/py.typed" in names
     assert "pullback/data/sample.npz" in names and "pullback/data/SAMPLE-LICENSE.md" in names
     assert not [name for name in names if Path(name).name.startswith(("test_", "conftest"))]

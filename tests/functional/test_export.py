@@ -15,7 +15,7 @@ import pytest
 
 from pullback import functional as F
 from pullback.data import load_mnist
-from pullback.functional import fused_pallas
+from pullback.functional.experimental import fused_pallas
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 ROWS, KEY = 32, jax.random.key(7)
@@ -164,7 +164,6 @@ NOT_EXPORTED = {
     "fans": "arithmetic on Python integers",
     "no_params": "returns nothing",
     **dict.fromkeys(("Params", "Layer", "LayerStats", "Stats"), "a type, or a class of plain data"),
-    "fused_value_and_grad_pallas": "TPU only, as is checked below; test_fused_pallas.py lowers it for one",
 }
 
 # What takes rows takes any number of them in one artefact, except where Python must know that number.
@@ -217,7 +216,7 @@ def test_every_public_function_has_a_case():
 
 
 def test_what_only_a_tpu_has_is_refused():
-    kernel = jax.jit(functools.partial(fused_pallas._kernel_call, tile_rows=128, interpret=False))
+    kernel = jax.jit(functools.partial(fused_pallas.kernel_call, tile_rows=128, interpret=False))
     with pytest.raises(ValueError, match="Only interpret mode is supported on CPU backend"):
         exported(kernel, *made("mlp_loss", "lesson")[1])
 
