@@ -41,7 +41,7 @@ def quick(tmp_path_factory) -> dict:
     command = [sys.executable, "-c", "from pullback.cli import main; main()", "bench", "--quick", "--rounds", "1"]
     command += [part for name in names for part in ("--workload", name)]
     command += ["--json", str(folder / "b.json"), "--plot", str(folder / "b.png")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert (folder / "b.png").read_bytes().startswith(b"\x89PNG")
@@ -151,7 +151,7 @@ def test_a_wrong_rule_ends_the_run():
         "def wrong(*args):\n    loss, grads, *x_bar = right(*args)\n    return 2 * loss, grads, *x_bar\n"
         "peers._by_hand = wrong; sys.argv = ['bench', '--quick', '--workload', 'lesson']; sys.exit(program.main())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.returncode == 1, done.stderr
     assert "pullback: lesson: not timed, for it is not the same gradient: torch by hand, loss:" in done.stderr
     assert "median" not in done.stdout
