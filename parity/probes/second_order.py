@@ -11,7 +11,7 @@ import numpy as np
 
 from ..case.arguments import is_float
 from ..case.in_jax import InJax
-from ..case.leaves import Leaves, as_numpy
+from ..case.leaves import Leaves, as_numpy, widened
 from ..verdict.comparison import Comparison, Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
@@ -108,6 +108,5 @@ def _given(leaves: Any, *_: Any) -> Leaves:
 
 
 def _in_double(second: Callable[..., Leaves], args: Any) -> Leaves:
-    wide = jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float64), args)
     with jax.enable_x64(True):
-        return as_numpy(jax.jit(second)(*wide))
+        return as_numpy(jax.jit(second)(*widened(args)))

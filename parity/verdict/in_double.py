@@ -8,7 +8,7 @@ import numpy as np
 
 from ..case.case import Case
 from ..case.in_jax import InJax
-from ..case.leaves import Leaves
+from ..case.leaves import Leaves, widened
 from ..roundoff.bounds import Bounds, rounding_bounds
 
 
@@ -19,8 +19,8 @@ class InDouble:
     """
 
     def __init__(self, case: Case, more: Sequence[np.ndarray] | None = None):
-        leaves = [leaf.astype(np.float64) for leaf in case.arguments.leaves]
-        own = [c.astype(np.float64) for c in case.cotangents]
+        leaves = widened(case.arguments.leaves)
+        own = widened(case.cotangents)
         both = own if more is None else [np.concatenate(pair) for pair in zip(own, more, strict=True)]
         self._args, self._parts = (leaves, both), (slice(None, len(own[0])), slice(len(own[0]), None))
         self._leaves: dict[Any, Leaves] = {}

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..case.arguments import is_float
 from ..case.case import Case
-from ..case.leaves import Leaves
+from ..case.leaves import Leaves, widened
 from .differentiation import Estimate, derivative
 
 
@@ -28,7 +28,7 @@ def measured_slopes(case: Case) -> dict[str, Slope]:
     """
     rng = np.random.default_rng(case.seed)
     with jax.enable_x64(True):
-        leaves = [leaf.astype(np.float64) for leaf in case.arguments.leaves]
+        leaves = widened(case.arguments.leaves)
         diff = [leaves[i] for i in case.arguments.wrt]
         cotangents = [c[0].astype(np.float64) for c in case.cotangents]
         rule = case.rule.traced(leaves)
