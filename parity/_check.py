@@ -10,8 +10,7 @@ import jax
 
 from .case.case import Case, take_up
 from .case.cotangents import DRAWN
-from .probes.builtin import PROBES
-from .probes.probe import Probe
+from .probes.probe import PROBES, Probe
 from .report.report import Report
 from .roundoff.products import local_device
 from .verdict.comparison import Outcome

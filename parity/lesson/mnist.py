@@ -16,7 +16,7 @@ from pullback.functional import init_mlp, leaky_relu, lin, mlp_loss, mse, relu, 
 
 from .._check import DTYPES, examine
 from ..case.case import take_up
-from ..probes.builtin import PROBES
+from ..probes.probe import PROBES
 from ..report.report import Report
 from ..roundoff.products import PRECISIONS, Products, local_device, platform_of, products_of
 from ..verdict.comparison import Comparison, Outcome

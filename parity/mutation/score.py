@@ -9,7 +9,7 @@ import numpy as np
 from ..case.case import Case, take_up
 from ..case.leaves import same_bits
 from ..probes.kinks import answers, judge
-from ..probes.linearity import linearity_findings
+from ..probes.structure import linearity_findings
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import first_line
 from ..verdict.oracle import choose_oracle
