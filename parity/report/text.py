@@ -164,18 +164,16 @@ def verdict(report: ReportData) -> str:
     """The last line: PASS or FAIL, of how many, and who is wrong."""
     count = f"{len(report.rows)} leaves in {len(report.implementations)} implementations"
     failed = sum(not row.ok for row in report.rows)
-    broken = sum(finding.status == "FAIL" for finding in report.findings)
-    passed = sum(finding.status == "pass" for finding in report.findings)
+    statuses = [finding.status for finding in report.findings]
+    broken, passed = statuses.count("FAIL"), statuses.count("pass")
     if not report.oracle_stands:
-        text = "FAIL: the oracle and a second computation disagree in float64 already, so there is nothing to judge by."
-    elif failed:
+        return "FAIL: the oracle and a second computation disagree in float64 already, so there is nothing to judge by."
+    if failed:
         text = f"FAIL: {failed} of {count} disagree. Wrong: {', '.join(report.culprits)}."
-        text += f" Further checks: {broken} fail." if broken else ""
-    elif broken:
-        text = f"FAIL: all {count} agree, but of the further checks {broken} fail."
-    else:
-        text = f"PASS: all {count} agree." + (f" Further checks: {passed} pass." if passed else "")
-    return text
+        return text + (f" Further checks: {broken} fail." if broken else "")
+    if broken:
+        return f"FAIL: all {count} agree, but of the further checks {broken} fail."
+    return f"PASS: all {count} agree." + (f" Further checks: {passed} pass." if passed else "")
 
 
 def _two_lines(who: str) -> str:
