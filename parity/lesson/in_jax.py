@@ -40,14 +40,8 @@ def twin_leaky_relu(x, negative_slope):
 def twin_conv2d(x, w, b, stride=1, padding="VALID", dilation=1):
     wide = np.promote_types(x.dtype, np.float32)
     pads = padding if isinstance(padding, str) else [_pair(pad) for pad in _pair(padding)]
-    y = jax.lax.conv_general_dilated(
-        x.astype(wide),
-        w.astype(wide),
-        _pair(stride),
-        pads,
-        rhs_dilation=_pair(dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    axes = {"rhs_dilation": _pair(dilation), "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    y = jax.lax.conv_general_dilated(x.astype(wide), w.astype(wide), _pair(stride), pads, **axes)
     return (y + jnp.broadcast_to(b.astype(wide), y.shape)).astype(x.dtype)
 
 

@@ -18,8 +18,7 @@ from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
 from ..verdict.rows import apart
 
-Transformed = Callable[[Any, Any], Leaves]
-"""`(leaves, cotangents) -> named leaves`, inside jax."""
+Transformed = Callable[[Any, Any], Leaves]  # `(leaves, cotangents) -> named leaves`, inside jax
 
 
 def make_two_devices() -> None:

@@ -24,8 +24,7 @@ class Products(NamedTuple):
     """What products of float32 matrices are."""
 
     name: str
-    u: float
-    """How far an operand may be off, relative to itself, when it is multiplied."""
+    u: float  # how far an operand may be off, relative to itself, when it is multiplied
 
 
 FLOAT32 = Products("float32 products", 0.0)

@@ -33,8 +33,7 @@ class Slope(NamedTuple):
 
     estimate: Estimate
     direction: np.ndarray
-    kinked: bool
-    """The slopes to the left and to the right differ: the point lies on a kink."""
+    kinked: bool  # the slopes to the left and to the right differ: the point lies on a kink
 
 
 def measured_slopes(case: Case) -> dict[str, Slope]:

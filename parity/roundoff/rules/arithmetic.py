@@ -133,9 +133,7 @@ def _convolution(rounding, eqn, x, y):
     return _bilinear(rounding, eqn, x, y, lambda a, b: in_double(eqn, a, b)[0], terms, alike)
 
 
-def _sum_by(
-    sums: Callable[..., Reals], rounding, eqn, inputs: Sequence[Bounded], terms: Any, alike: Any = 1
-) -> Bounded:
+def _sum_by(rounding, eqn, sums: Callable[..., Reals], inputs: Sequence[Bounded], terms: Any, alike: Any = 1):
     """A sum of the inputs' elements, where `sums` of arrays sums them."""
     values = [x.value for x in inputs]
     carried = None if all(x.error is None for x in inputs) else sums(*map(error_of, inputs))
