@@ -221,10 +221,9 @@ def _decode(node: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
 def _here() -> dict[str, Any]:
     """Versions and flags that a result may depend on."""
     packages = ("jax", "jaxlib", "numpy", "torch", "pullback")
-    here: dict[str, Any] = {"python": platform.python_version()}
-    here |= {package: version(package) for package in packages if find_spec(package)}
-    for name, flag in {"matmul precision": "jax_default_matmul_precision", "x64": "jax_enable_x64"}.items():
-        here[name] = getattr(jax.config, flag)
+    here = {"python": platform.python_version()} | {name: version(name) for name in packages if find_spec(name)}
+    flags = {"matmul precision": "jax_default_matmul_precision", "x64": "jax_enable_x64"}
+    here |= {name: getattr(jax.config, flag) for name, flag in flags.items()}
     return here | {name: text for name, text in os.environ.items() if name == "XLA_FLAGS" or name.startswith("JAX_")}
 
 

@@ -74,10 +74,8 @@ def take_apart(
         owner = parameters[path[0].idx]
         name = owner + jax.tree_util.keystr(path[1:])
         if not isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
-            raise TypeError(
-                f"argument {name} is a {type(leaf).__name__}, not an array: make it an array to differentiate it, or "
-                f"give its position in static_argnums, or pass it in kwargs"
-            )
+            cure = "make it an array to differentiate it, or give its position in static_argnums, or pass it in kwargs"
+            raise TypeError(f"argument {name} is a {type(leaf).__name__}, not an array: {cure}")
         if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):  # a random key
             kept.append(leaf)
             continue

@@ -17,6 +17,8 @@ from .leaves import Leaves, as_numpy
 
 Pullback: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
 """From the outputs' cotangents to those of the leaves."""
+BarsOf: TypeAlias = Callable[[Pullback, Sequence[Any]], Sequence[Any]]
+"""The same for several, stacked."""
 
 
 class Traced(NamedTuple):
@@ -99,13 +101,7 @@ class InJax:
                 self.one_by_one = True  # what raises for another reason than vmap raises again below
         return _one_by_one(pullback, cotangents)
 
-    def _run(
-        self,
-        fun: Callable[..., Any],
-        leaves: Sequence[Any],
-        cotangents: Sequence[Any],
-        bars_of: Callable[[Pullback, Sequence[Any]], Sequence[Any]],
-    ) -> Leaves:
+    def _run(self, fun: Callable[..., Any], leaves: Any, cotangents: Any, bars_of: BarsOf) -> Leaves:
         primal = fun(*leaves)
 
         def floats(*diff: Any) -> tuple[list[Any], Any]:

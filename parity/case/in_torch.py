@@ -32,10 +32,8 @@ class InTorch:
                 kind = type(output).__name__
                 raise TypeError(f"the torch function must return tensors; its output {name} is a {kind}")
             if output.is_floating_point() and not output.requires_grad:
-                raise ValueError(
-                    f"the torch function's output {name} is detached from its inputs: no .detach(), .numpy(), .item() "
-                    "or torch.no_grad() between them"
-                )
+                never = "no .detach(), .numpy(), .item() or torch.no_grad() between them"
+                raise ValueError(f"the torch function's output {name} is detached from its inputs: {never}")
         named = [(name, output) for name, output in zip(names, outputs, strict=True) if output.is_floating_point()]
         if len(named) != len(cotangents):
             raise ValueError(f"the torch function has {len(named)} floating-point outputs, the rule {len(cotangents)}")

@@ -80,22 +80,20 @@ def net_autograd(params, x, targ) -> Result:
 
 @_on_tensors
 def net_by_hand(params, x, targ) -> Result:
-    h, kept = x, []
-    for w, b in params[:-1]:
-        z = lin(h, w, b)
-        kept.append((h, z))
-        h = torch.relu(z)
-    kept.append((h, None))
-    output = lin(h, *params[-1])
+    hs, zs = [x], []
+    for w, b in params:
+        zs.append(lin(hs[-1], w, b))
+        hs.append(torch.relu(zs[-1]))
+    output = zs[-1]
     loss = mse(output, targ)
     bar, _targ_bar = mse_grad(output, targ, torch.ones_like(loss))
     grads = []
-    for (w, _b), (h, z) in zip(reversed(params), reversed(kept), strict=True):
-        if z is not None:
-            bar = relu_grad(z, bar)
-        bar, w_bar, b_bar = lin_grad(h, w, bar)
-        grads.append((w_bar, b_bar))
-    return Result(output, loss, grads[::-1], bar)
+    for k in reversed(range(len(params))):
+        bar, w_bar, b_bar = lin_grad(hs[k], params[k][0], bar)
+        grads.insert(0, (w_bar, b_bar))
+        if k:
+            bar = relu_grad(zs[k - 1], bar)
+    return Result(output, loss, grads, bar)
 
 
 def _linear(w: torch.Tensor, b: torch.Tensor) -> torch.nn.Linear:

@@ -131,7 +131,7 @@ def net_comparison(params: Any, x: np.ndarray, targ: np.ndarray, dtype: Any, pro
     """The whole net, in six implementations."""
     from . import in_torch
 
-    ours = {"by hand": in_jax.net_by_hand, "custom_vjp": in_jax.net_custom_vjp(), "jax.grad": in_jax.net_twin}
+    ours = {"by hand": in_jax.net_by_hand, "custom_vjp": in_jax.net_custom_vjp, "jax.grad": in_jax.net_twin}
     ours = {who: jax.jit(run) for who, run in ours.items()}
     autograd, by_hand, module = in_torch.net_autograd, in_torch.net_by_hand, in_torch.net_module
     torch = {"torch": autograd, "torch by hand": by_hand, "nn.Module": module}

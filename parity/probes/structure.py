@@ -29,7 +29,7 @@ def rule_findings(evaluation: Evaluation) -> list[Finding]:
     names = custom_rules(case.rule.traced(case.arguments.leaves).jaxpr)
     if not names:
         return [Finding("rule ran", case.name, "note", "no custom rule in it: jax derives this gradient itself")]
-    counted = ", ".join(f"{n}" + (f" × {names.count(n)}" if names.count(n) > 1 else "") for n in dict.fromkeys(names))
+    counted = ", ".join(n if names.count(n) == 1 else f"{n} × {names.count(n)}" for n in dict.fromkeys(names))
     return [Finding("rule ran", case.name, "pass", f"its jaxpr holds {counted}")]
 
 

@@ -26,7 +26,8 @@ def as_page(report: ReportData) -> str:
         f"<h2>Leaves</h2>\n{_leaves(report)}\n{notes}",
     ]
     if report.findings:
-        parts.append(f"<h2>Further checks</h2>\n{_findings(report)}")
+        further = _table(findings(report), "What else was checked, failures first.", "findings", [])
+        parts.append(f"<h2>Further checks</h2>\n{further}")
     body = "\n".join(part for part in parts if part)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -77,10 +78,6 @@ def _figure(report: ReportData) -> str:
 def _leaves(report: ReportData) -> str:
     caption = "Each leaf, worst first: relative error in each implementation, then how the worst of them comes off."
     return _table(table(report, wide=True), caption, "leaves", ["leaf", "shape", *report.implementations])
-
-
-def _findings(report: ReportData) -> str:
-    return _table(findings(report), "What else was checked, failures first.", "findings", [])
 
 
 def _table(shown: Table, caption: str, name: str, titles: list[str]) -> str:

@@ -101,15 +101,14 @@ def _draw(figure: Any, report: ReportData, x: _Scale, y: _Scale) -> None:
     for i, who in enumerate(report.implementations):
         deviations = [row.deviations[who] for row in report.rows if who in row.deviations]
         pairs = sorted({pair for deviation in deviations for pair in deviation.points}, key=repr)
-        inside = [pair for pair in pairs if not _is_outside(pair)]
-        outside = [pair for pair in pairs if _is_outside(pair)]
         look = {"marker": MARKERS[i % len(MARKERS)], "color": COLOURS[i % len(COLOURS)]}
         look |= {"linestyle": "none", "markerfacecolor": "none", "markeredgewidth": 0.7}
         # Hollow, each one smaller: where several have the same error, the later sits inside the earlier.
         size = max(11 * 0.75**i, 2.5)
         thin, thick = {"markersize": 0.7 * size}, {"markersize": size, "markeredgewidth": 1.6}
-        for drawn, weight in ((inside, thin), (outside, thick)):
-            axes.plot([x(b) for b, _ in drawn], [y(e) for _, e in drawn], **(look | weight))
+        for outside, weight in ((False, thin), (True, thick)):
+            drawn = [(x(bound), y(error)) for bound, error in pairs if _is_outside((bound, error)) is outside]
+            axes.plot([at for at, _ in drawn], [at for _, at in drawn], **(look | weight))
         handles += axes.plot([], [], **look, markersize=8)
     # The space: matplotlib leaves labels that begin with _ out.
     names = [f" {_shortened(who, 40)}" for who in report.implementations]

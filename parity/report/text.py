@@ -55,27 +55,27 @@ def _heading(report: ReportData) -> Text:
 
 def table(report: ReportData, wide: bool) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("\nleaf", no_wrap=True)
-    table.add_column("\nshape", no_wrap=True)
-    if wide:
-        for who in report.implementations:
-            table.add_column(_two_lines(who), justify="right")
+    people = report.implementations if wide else []
+    for title in ("\nleaf", "\nshape"):
+        table.add_column(title, no_wrap=True)
+    for who in people:
+        table.add_column(_two_lines(who), justify="right")
     for title in ("max\n|error|", "\nat", "\nulps", "of\nbound", "\nnotices", "\nverdict"):
         table.add_column(title, justify="left" if title in ("\nat", "\nverdict") else "right", no_wrap=True)
     for row in report.rows[:SHOWN_ROWS]:
         _who, worst = row.worst
-        cells = [f"{row.check} {row.leaf}", "×".join(map(str, row.shape)) or "scalar"]
-        if wide:
-            cells += [_cell(row.deviations.get(who)) for who in report.implementations]
-        cells += [
+        table.add_row(
+            f"{row.check} {row.leaf}",
+            "×".join(map(str, row.shape)) or "scalar",
+            *(_cell(row.deviations.get(who)) for who in people),
             _figure(worst.max_abs),
             ",".join(map(str, worst.index)) or "-",
             _figure(worst.ulps),
             _percent(worst.budget),
             _figure(row.floor) if row.floor else "any",
             "pass" if row.ok else "FAIL",
-        ]
-        table.add_row(*cells, style="" if row.ok else "bold red")
+            style="" if row.ok else "bold red",
+        )
     if len(report.rows) > SHOWN_ROWS:
         table.add_row(f"and {len(report.rows) - SHOWN_ROWS} more, nearer to 0%")
     return table
@@ -182,9 +182,7 @@ def _two_lines(who: str) -> str:
 
 
 def _cell(deviation: Deviation | None) -> str:
-    if deviation is None:
-        return "-"
-    return _figure(deviation.relative) + ("" if deviation.problem is None else " !")
+    return "-" if deviation is None else _figure(deviation.relative) + (" !" if deviation.problem else "")
 
 
 def _figure(value: float) -> str:

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-SUM_CONSTANT = 5.0  # for a sum of many terms; where it comes from: docs/how-it-decides.md
 KINKS_NAMED = 10  # how many elements of the kink band are named; all are counted
 COMPLEX_ROUNDINGS = 8
 """One complex product is off by sqrt(5) u (Brent, Percival & Zimmermann, Math. Comp. 76, 2007), a quotient by more."""

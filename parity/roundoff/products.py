@@ -73,9 +73,8 @@ def cpu() -> Any:
     device = _first("cpu")
     if device is None:
         asked = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
-        raise ValueError(
-            f"float64 is computed on the CPU, which JAX_PLATFORMS={asked} leaves out: add it ({asked},cpu)"
-        )
+        add = f"which JAX_PLATFORMS={asked} leaves out: add it ({asked},cpu)"
+        raise ValueError(f"float64 is computed on the CPU, {add}")
     return device
 
 
