@@ -24,7 +24,7 @@ from rich.table import Table
 
 from pullback import parity
 from pullback.parity.case.stripping import custom_rules
-from pullback.parity.probes.builtin import PROBES
+from pullback.parity.probes.probe import PROBES
 
 WIDTH = 150
 

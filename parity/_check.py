@@ -1,7 +1,6 @@
 """parity.check: is this rule right, who is wrong, and where?"""
 
 import platform
-import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -10,13 +9,12 @@ import jax
 
 from .case.case import Case, take_up
 from .case.cotangents import DRAWN
-from .probes.builtin import PROBES
-from .probes.probe import Probe
+from .probes.probe import PROBES, Probe
 from .report.report import Report
 from .roundoff.products import local_device
 from .verdict.comparison import Outcome
 from .verdict.evaluation import Evaluation
-from .verdict.finding import Finding, first_line
+from .verdict.finding import Finding, first_line, traceback_of
 from .verdict.oracle import choose_oracle, oracle_name
 
 CHECKS = tuple(PROBES)
@@ -58,18 +56,7 @@ def check(
     probes = probes_of(checks)
     if unknown := [name for name in dtypes if name not in DTYPES]:
         raise ValueError(f"dtypes must be among {', '.join(map(repr, DTYPES))}; got {unknown[0]!r}")
-    case = take_up(
-        rule,
-        args,
-        reference=reference,
-        torch=torch,
-        kwargs=kwargs,
-        torch_kwargs=torch_kwargs,
-        static_argnums=static_argnums,
-        nondiff=nondiff,
-        cotangents=cotangents,
-        seed=seed,
-    )
+    case = take_up(rule, args, reference, torch, kwargs, torch_kwargs, static_argnums, nondiff, cotangents, seed)
     outcomes, findings, evaluation = examine(case, probes, dtypes)
     return Report.of(_about(evaluation), outcomes, findings)
 
@@ -103,7 +90,7 @@ def examine(
                 if PROBES.get(probe.name) is probe:
                     raise
                 findings.append(Finding(probe.name, case.name, "FAIL", f"the probe raised {first_line(error)}"))
-                errors = {f"probe {probe.name}": "".join(traceback.format_exception(error))}
+                errors = {f"probe {probe.name}": traceback_of(error)}
                 outcomes[0] = outcomes[0]._replace(errors=outcomes[0].errors | errors)
     return outcomes, evaluation.findings + findings, evaluation
 

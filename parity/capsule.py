@@ -66,13 +66,9 @@ def save_capsule(
     if own := [probe.name for probe in checks if isinstance(probe, Probe)]:
         raise CapsuleError(f"checks: a probe of your own ({own[0]}) cannot be saved: give names only")
     inputs = {"args": tuple(args), "kwargs": kwargs, "torch_kwargs": torch_kwargs, "cotangents": cotangents}
-    options = {
-        "static_argnums": [*static_argnums],
-        "nondiff": [nondiff] if isinstance(nondiff, str) else [*nondiff],
-        "checks": [*checks],
-        "dtypes": [*dtypes],
-        "seed": seed,
-    }
+    nondiff = [nondiff] if isinstance(nondiff, str) else nondiff
+    options = {"static_argnums": static_argnums, "nondiff": nondiff, "checks": checks, "dtypes": dtypes}
+    options = {name: list(given) for name, given in options.items()} | {"seed": seed}
     inputs, report = _first_rows(inputs, report, lambda cut: _run(_import_all(names), cut, options))
     arrays: dict[str, Any] = {}
     contents = {
@@ -225,22 +221,17 @@ def _decode(node: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
 def _here() -> dict[str, Any]:
     """Versions and flags that a result may depend on."""
     packages = ("jax", "jaxlib", "numpy", "torch", "pullback")
-    here: dict[str, Any] = {"python": platform.python_version()}
-    here |= {package: version(package) for package in packages if find_spec(package)}
-    for name, flag in {"matmul precision": "jax_default_matmul_precision", "x64": "jax_enable_x64"}.items():
-        here[name] = getattr(jax.config, flag)
+    here = {"python": platform.python_version()} | {name: version(name) for name in packages if find_spec(name)}
+    flags = {"matmul precision": "jax_default_matmul_precision", "x64": "jax_enable_x64"}
+    here |= {name: getattr(jax.config, flag) for name, flag in flags.items()}
     return here | {name: text for name, text in os.environ.items() if name == "XLA_FLAGS" or name.startswith("JAX_")}
 
 
 def _failures(report: Report) -> list[str]:
     """What failed, a line each."""
-    rows = [
-        f"{row.check} {row.leaf}: {who} {row.diagnosis.get(who, deviation.problem)}"
-        for row in report.rows
-        for who, deviation in row.deviations.items()
-        if deviation.problem
-    ]
-    return rows + [f"{f.check} {f.about}: {f.text}" for f in report.findings if f.status == "FAIL"]
+    wrong = [(row, who, d.problem) for row in report.rows for who, d in row.deviations.items() if d.problem]
+    lines = [f"{row.check} {row.leaf}: {who} {row.diagnosis.get(who, problem)}" for row, who, problem in wrong]
+    return lines + [f"{f.check} {f.about}: {f.text}" for f in report.findings if f.status == "FAIL"]
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -19,9 +19,8 @@ def assert_near_zero(a: Any, tol: float = 1e-3) -> None:
     far = ~(np.abs(array) < tol)
     if far.any():
         at = _worst(np.abs(array))
-        raise AssertionError(
-            f"not near zero: {_count(far)}{_at(at)}a is {array[at]:.6g}, and |a| must be below tol = {tol:g}"
-        )
+        where = f"{_count(far)}{_at(at)}"
+        raise AssertionError(f"not near zero: {where}a is {array[at]:.6g}, and |a| must be below tol = {tol:g}")
 
 
 def assert_near(a: Any, b: Any, rtol: float = 1e-3, atol: float = 1e-5) -> None:

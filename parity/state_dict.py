@@ -35,19 +35,16 @@ def from_state_dict(state_dict: "Mapping[str, torch.Tensor]") -> list[tuple[jax.
         if not is_tensor or (key.endswith(("weight", "bias")) and not tensor.is_floating_point()):
             got = str(tensor.dtype) if is_tensor else type(tensor).__name__
             raise TypeError(f"state_dict: {key} must be a floating-point tensor; got {got}")
-    params, width, before = [], None, ""
+    params, width, before, used = [], None, "", set()
     biases = {key for key in state_dict if key.rpartition(".")[2] == "bias"}
-    used = set()
     for key, tensor in state_dict.items():
         if key in biases:
             continue
         prefix, _, kind = key.rpartition(".")
         weight = to_numpy(tensor)
         if kind != "weight" or weight.ndim != 2:
-            raise ValueError(
-                f"state_dict: {key} of shape {weight.shape} belongs to no nn.Linear, whose entries are a weight "
-                f"[fan_out, fan_in] and a bias [fan_out]"
-            )
+            entries = "whose entries are a weight [fan_out, fan_in] and a bias [fan_out]"
+            raise ValueError(f"state_dict: {key} of shape {weight.shape} belongs to no nn.Linear, {entries}")
         if width is not None and weight.shape[1] != width:
             raise ValueError(f"state_dict: {key} has fan_in {weight.shape[1]}, and {before} before it fan_out {width}")
         width, before = weight.shape[0], key
@@ -108,9 +105,8 @@ def to_state_dict(params: Any, like: Iterable[str] | None = None) -> "StateDict"
 
 
 def _to_jax(key: str, array: np.ndarray) -> jax.Array:
-    if jnp.result_type(array) != array.dtype:
-        raise TypeError(
-            f"state_dict: {key} is {array.dtype}, which jax would round to {jnp.result_type(array)}: "
-            "switch on jax_enable_x64, or give it .float()"
-        )
+    rounded = jnp.result_type(array)
+    if rounded != array.dtype:
+        advice = "switch on jax_enable_x64, or give it .float()"
+        raise TypeError(f"state_dict: {key} is {array.dtype}, which jax would round to {rounded}: {advice}")
     return jnp.asarray(array)

@@ -18,12 +18,9 @@ class Arguments:
     """The floating-point leaves of a call's arguments, in order."""
 
     leaves: list[np.ndarray]
-    names: list[str]
-    """Their names: `x`, `params[0][1]`."""
-    wrt: tuple[int, ...]
-    """Which of them are differentiated: their positions in `leaves`."""
-    rebuild: Callable[[Sequence[Any]], tuple[Any, ...]]
-    """From leaves to the positional arguments."""
+    names: list[str]  # of the leaves: `x`, `params[0][1]`
+    wrt: tuple[int, ...]  # which of them are differentiated: their positions in `leaves`
+    rebuild: Callable[[Sequence[Any]], tuple[Any, ...]]  # from leaves to the positional arguments
     kwargs: dict[str, Any]
 
     @property
@@ -46,10 +43,7 @@ class Arguments:
 
     def with_diff(self, diff: Sequence[np.ndarray]) -> "Arguments":
         """The same with other values of the differentiated leaves."""
-        leaves = list(self.leaves)
-        for i, leaf in zip(self.wrt, diff, strict=True):
-            leaves[i] = leaf
-        return replace(self, leaves=leaves)
+        return replace(self, leaves=put(self.leaves, self.wrt, diff))
 
 
 def take_apart(
@@ -80,10 +74,8 @@ def take_apart(
         owner = parameters[path[0].idx]
         name = owner + jax.tree_util.keystr(path[1:])
         if not isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
-            raise TypeError(
-                f"argument {name} is a {type(leaf).__name__}, not an array: make it an array to differentiate it, or "
-                f"give its position in static_argnums, or pass it in kwargs"
-            )
+            cure = "make it an array to differentiate it, or give its position in static_argnums, or pass it in kwargs"
+            raise TypeError(f"argument {name} is a {type(leaf).__name__}, not an array: {cure}")
         if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):  # a random key
             kept.append(leaf)
             continue
@@ -101,13 +93,16 @@ def take_apart(
     wrt = _differentiated(names, owners, [nondiff] if isinstance(nondiff, str) else nondiff)
 
     def rebuild(new: Sequence[Any]) -> tuple[Any, ...]:
-        full = list(kept)
-        for place, leaf in zip(places, new, strict=True):
-            full[place] = leaf
-        rebuilt = jax.tree.unflatten(tree, full)
+        rebuilt = jax.tree.unflatten(tree, put(kept, places, new))
         return tuple(arg if i in statics else rebuilt[i] for i, arg in enumerate(args))
 
     return Arguments(floats, names, wrt, rebuild, dict(kwargs or {}))
+
+
+def put(old: Sequence[Any], places: Sequence[int], new: Sequence[Any]) -> list[Any]:
+    """The old ones, with new ones at these places."""
+    placed = dict(zip(places, new, strict=True))
+    return [placed.get(i, leaf) for i, leaf in enumerate(old)]
 
 
 def _refuse_not_finite(name: str, leaf: np.ndarray) -> None:
@@ -123,9 +118,7 @@ def _differentiated(names: list[str], owners: list[str], nondiff: Sequence[str])
         if name not in (*names, *owners):
             known = ", ".join(dict.fromkeys([*owners, *names])) or "none"
             raise ValueError(f"nondiff must name floating-point arguments or leaves ({known}); got {name!r}")
-    wrt = tuple(
-        i for i, (name, owner) in enumerate(zip(names, owners, strict=True)) if not {name, owner} & set(nondiff)
-    )
+    wrt = tuple(i for i, both in enumerate(zip(names, owners, strict=True)) if not set(nondiff).intersection(both))
     if not wrt:
         why = "all of them are in nondiff" if names else "no argument is a floating-point array"
         raise ValueError(f"{why}, so there is nothing to differentiate")

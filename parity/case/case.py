@@ -26,20 +26,14 @@ class Case:
     name: str
     arguments: Arguments
     rule: InJax
-    reference: InJax | None
-    """The same maths in plain jax."""
+    reference: InJax | None  # the same maths in plain jax
     torch: "InTorch | None"
-    stripped: InJax
-    """The rule's own primal without its rules."""
+    stripped: InJax  # the rule's own primal without its rules
     seed: int
-    given: Any = None
-    """The user's own cotangents, if any."""
-    product_u: float = 0.0
-    """How far jax's device rounds the operands of float32 products (roundoff/products.py)."""
-    prefix: str = ""
-    """What stands before the name of each comparison in a report."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """What a report calls an implementation, where that is not its name here."""
+    given: Any = None  # the user's own cotangents, if any
+    product_u: float = 0.0  # how far jax's device rounds the operands of float32 products (roundoff/products.py)
+    prefix: str = ""  # what stands before the name of each comparison in a report
+    columns: dict[str, str] = field(default_factory=dict)  # how a report calls an implementation, where not by its name
     distrusted: InJax | None = None
     """The reference, where it was found wrong: it is compared like the others, and nothing is derived from it."""
 
@@ -105,7 +99,6 @@ class Case:
 def take_up(
     rule: Callable[..., Any],
     args: tuple[Any, ...],
-    *,
     reference: Callable[..., Any] | None = None,
     torch: Callable[..., Any] | None = None,
     kwargs: dict[str, Any] | None = None,

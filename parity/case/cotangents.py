@@ -38,13 +38,10 @@ def given_cotangents(given: Any, outputs: Any) -> list[np.ndarray]:
     Raises ValueError where structure or shape are others, or a number is not finite in the output's dtype.
     """
     wanted, tree = jax.tree.flatten(outputs)
-    if len(wanted) == 1:
-        parts = jax.tree.leaves(given)
-    else:
-        try:
-            parts = tree.flatten_up_to(given)
-        except (TypeError, ValueError):
-            parts = []
+    try:
+        parts = jax.tree.leaves(given) if len(wanted) == 1 else tree.flatten_up_to(given)
+    except (TypeError, ValueError):
+        parts = []
     if len(parts) != len(wanted):
         names = ", ".join(output_names(outputs))
         raise ValueError(f"cotangents must have one array for each output ({names}), in the outputs' tree")
@@ -54,10 +51,8 @@ def given_cotangents(given: Any, outputs: Any) -> list[np.ndarray]:
             continue
         array = np.asarray(part)
         if array.shape != output.shape or array.dtype.kind in "OSUMmc":
-            raise ValueError(
-                f"cotangents: that of {name} must be {output.dtype}{list(output.shape)}; "
-                f"got {array.dtype}{list(array.shape)}"
-            )
+            fits, got = (f"{a.dtype}{list(a.shape)}" for a in (output, array))
+            raise ValueError(f"cotangents: that of {name} must be {fits}; got {got}")
         if not np.isfinite(array.astype(np.float64)).all():
             raise ValueError(f"cotangents: that of {name} holds a number that is not finite")
         with np.errstate(over="ignore"):

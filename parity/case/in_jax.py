@@ -12,19 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-from .arguments import Arguments, is_float, output_names
+from .arguments import Arguments, is_float, output_names, put
 from .leaves import Leaves, as_numpy
 
 Pullback: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
 """From the outputs' cotangents to those of the leaves."""
+BarsOf: TypeAlias = Callable[[Pullback, Sequence[Any]], Sequence[Any]]
+"""The same for several, stacked."""
 
 
 class Traced(NamedTuple):
     """The function at certain shapes and dtypes."""
 
     jaxpr: ClosedJaxpr
-    outputs: Any
-    """The tree of the outputs' shapes and dtypes."""
+    outputs: Any  # the tree of the outputs' shapes and dtypes
 
     def __call__(self, *leaves: Any) -> Any:
         return jax.tree.unflatten(jax.tree.structure(self.outputs), jaxpr_as_fun(self.jaxpr)(*leaves))
@@ -32,11 +33,8 @@ class Traced(NamedTuple):
     @property
     def described(self) -> dict[str, str]:
         """Output -> its dtype and shape."""
-        leaves = jax.tree.leaves(self.outputs)
-        return {
-            name: f"{leaf.dtype}{list(leaf.shape)}"
-            for name, leaf in zip(output_names(self.outputs), leaves, strict=True)
-        }
+        shapes = [f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(self.outputs)]
+        return dict(zip(output_names(self.outputs), shapes, strict=True))
 
     @property
     def floats(self) -> list[Any]:
@@ -103,13 +101,7 @@ class InJax:
                 self.one_by_one = True  # what raises for another reason than vmap raises again below
         return _one_by_one(pullback, cotangents)
 
-    def _run(
-        self,
-        fun: Callable[..., Any],
-        leaves: Sequence[Any],
-        cotangents: Sequence[Any],
-        bars_of: Callable[[Pullback, Sequence[Any]], Sequence[Any]],
-    ) -> Leaves:
+    def _run(self, fun: Callable[..., Any], leaves: Any, cotangents: Any, bars_of: BarsOf) -> Leaves:
         primal = fun(*leaves)
 
         def floats(*diff: Any) -> tuple[list[Any], Any]:
@@ -125,10 +117,7 @@ class InJax:
 
     def filled(self, leaves: Sequence[Any], diff: Sequence[Any]) -> list[Any]:
         """The leaves with these in the place of the differentiated ones."""
-        full = list(leaves)
-        for i, leaf in zip(self.wrt, diff, strict=True):
-            full[i] = leaf
-        return full
+        return put(leaves, self.wrt, diff)
 
 
 def _one_by_one(

@@ -29,31 +29,25 @@ class InTorch:
         outputs, names = jax.tree.leaves(y), output_names(y)
         for name, output in zip(names, outputs, strict=True):
             if not isinstance(output, torch.Tensor):
-                raise TypeError(
-                    f"the torch function must return tensors; its output {name} is a {type(output).__name__}"
-                )
+                kind = type(output).__name__
+                raise TypeError(f"the torch function must return tensors; its output {name} is a {kind}")
             if output.is_floating_point() and not output.requires_grad:
-                raise ValueError(
-                    f"the torch function's output {name} is detached from its inputs: no .detach(), .numpy(), .item() "
-                    "or torch.no_grad() between them"
-                )
+                never = "no .detach(), .numpy(), .item() or torch.no_grad() between them"
+                raise ValueError(f"the torch function's output {name} is detached from its inputs: {never}")
         named = [(name, output) for name, output in zip(names, outputs, strict=True) if output.is_floating_point()]
         if len(named) != len(cotangents):
             raise ValueError(f"the torch function has {len(named)} floating-point outputs, the rule {len(cotangents)}")
         for (name, output), cotangent in zip(named, cotangents, strict=True):
-            if tuple(output.shape) != cotangent.shape[1:]:
-                raise ValueError(
-                    f"the torch function's output {name} has shape {tuple(output.shape)}, "
-                    f"the rule's {cotangent.shape[1:]}"
-                )
+            shape, wanted = tuple(output.shape), cotangent.shape[1:]
+            if shape != wanted:
+                raise ValueError(f"the torch function's output {name} has shape {shape}, the rule's {wanted}")
         floats = [output for _, output in named]
         bars = []
         for k in range(len(cotangents[0])):
-            grads = torch.autograd.grad(
-                floats, diff, [to_torch(c[k]) for c in cotangents], retain_graph=True, allow_unused=True
-            )
+            y_bars = [to_torch(c[k]) for c in cotangents]
             # An input that the function does not use has no gradient in torch; jax gives it zeros.
-            bars.append([to_numpy(torch.zeros_like(x) if g is None else g) for x, g in zip(diff, grads, strict=True)])
+            grads = torch.autograd.grad(floats, diff, y_bars, retain_graph=True, materialize_grads=True)
+            bars.append([to_numpy(grad) for grad in grads])
         leaves_of = {name: to_numpy(output) for name, output in zip(names, outputs, strict=True)}
         leaves_of |= {f"{name} (primal)": leaf for name, leaf in leaves_of.items()}
         for name, *each in zip(self._arguments.diff_names, *bars, strict=True):

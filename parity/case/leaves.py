@@ -2,6 +2,7 @@
 
 from typing import Any, TypeAlias
 
+import jax
 import numpy as np
 
 Leaves: TypeAlias = dict[str, Any]
@@ -11,6 +12,11 @@ Leaves: TypeAlias = dict[str, Any]
 def as_numpy(leaves: Leaves) -> Leaves:
     """The same leaves as NumPy arrays."""
     return {name: np.asarray(leaf) for name, leaf in leaves.items()}
+
+
+def widened(tree: Any) -> Any:
+    """A tree of arrays in float64."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float64), tree)
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:

@@ -8,9 +8,8 @@ import numpy as np
 try:
     import torch
 except ImportError as error:
-    raise ImportError(
-        "pullback.parity compares with torch, which is not installed: pip install 'pullback[parity]'"
-    ) from error
+    missing = "pullback.parity compares with torch, which is not installed: pip install 'pullback[parity]'"
+    raise ImportError(missing) from error
 
 BFLOAT16 = np.dtype(jnp.bfloat16)
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from pullback.functional import mlp_bwd, mlp_fwd, mse_bwd, mse_fwd
 
-from ..case.leaves import Leaves
+from ..case.leaves import Leaves, widened
 from ..roundoff.products import cpu
 from ..verdict.comparison import Comparison
 from ..verdict.finding import Finding
-from .in_jax import twin_lin, twin_mlp, twin_mse, twin_relu
+from .in_jax import twin_lin, twin_loss, twin_mlp, twin_mse, twin_relu
 
 
 def step_names(layers: int) -> list[str]:
@@ -44,9 +44,7 @@ def trace_twin(params: Any, x: Any, targ: Any) -> list[Any]:
     output = twin_mlp(params, x)
     steps = [*hidden[1:], output, twin_mse(output, targ), jax.grad(twin_mse)(output, targ)]
     for k in reversed(range(len(params))):
-        ((w_bar, b_bar), *_), h_bar = jax.grad(lambda p, h: twin_mse(twin_mlp(p, h), targ), (0, 1))(
-            params[k:], hidden[k]
-        )
+        ((w_bar, b_bar), *_), h_bar = jax.grad(twin_loss, (0, 1))(params[k:], hidden[k], targ)
         steps += [w_bar, b_bar, h_bar]
     return steps
 
@@ -56,23 +54,20 @@ def chain_finding(params: Any, x: Any, targ: Any, dtype: Any, product_u: float =
     names = step_names(len(params))
 
     def in_double(*args: Any) -> list[Any]:
-        wide = jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float64), args)
         with jax.enable_x64(True), jax.default_device(cpu()):
-            return [np.asarray(step) for step in jax.jit(trace_twin)(*wide)]
+            return jax.jit(trace_twin)(*widened(args))
 
     def leaves(steps: list[Any]) -> Leaves:
         return {name: np.asarray(step) for name, step in zip(names, steps, strict=True)}
 
-    by_hand = {"by hand": jax.jit(trace_by_hand)}
-    args = (params, x, targ)
+    by_hand, args = {"by hand": jax.jit(trace_by_hand)}, (params, x, targ)
     compared = Comparison("chain", args, by_hand, trace_twin, in_double, dtype, leaves, product_u=product_u)
     rows = {row.leaf: row for row in compared.rows}
-    wrong = [name for name in names if not rows[name].ok]
-    if not wrong:
+    first = next((rows[name] for name in names if not rows[name].ok), None)
+    if first is None:
         return Finding("chain", "by hand", "pass", f"all {len(names)} steps agree, from {names[0]} to {names[-1]}")
-    first = rows[wrong[0]]
-    before = names[: names.index(first.leaf)]
-    text = f"the first step to go wrong is {first.leaf}; right before it: {', '.join(before) or 'nothing'}"
+    before = ", ".join(names[: names.index(first.leaf)]) or "nothing"
+    text = f"the first step to go wrong is {first.leaf}; right before it: {before}"
     if diagnosis := first.diagnosis.get("by hand"):
         text += f". {first.leaf} is {diagnosis}"
     return Finding("chain", "by hand", "FAIL", text)

@@ -1,14 +1,17 @@
 """The torch implementations of the lesson's net: autograd, by hand, and `nn.Module`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+import jax
 
+from ..case.leaves import widened
 from ..case.torch_arrays import to_numpy, to_torch, torch
 from .result import Result
 
 # The maths, as torch users write it.
+
+relu = torch.relu
 
 
 def lin(x, w, b):
@@ -32,10 +35,14 @@ def mse(output, targ):
     return (output.reshape(targ.shape) - targ).pow(2).mean()
 
 
-def mlp_loss(params, x, targ):
+def mlp(params, x):
     for w, b in params[:-1]:
         x = torch.relu(lin(x, w, b))
-    return mse(lin(x, *params[-1]), targ)
+    return lin(x, *params[-1])
+
+
+def mlp_loss(params, x, targ):
+    return mse(mlp(params, x), targ)
 
 
 # The lesson's gradients by hand, each multiplied by its incoming cotangent.
@@ -54,33 +61,18 @@ def mse_grad(output, targ, loss_bar):
     return output_bar.reshape(output.shape), -output_bar
 
 
-# The whole net: (params, x, targ), NumPy -> Result, NumPy.
+def _on_tensors(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A function from trees of tensors to a tree of tensors, as one of NumPy arrays."""
+    return lambda *args: jax.tree.map(to_numpy, run(*jax.tree.map(to_torch, args)))
 
 
-def _on_tensors(run: Callable[..., Result]) -> Callable[..., Result]:
-    """Wraps an implementation on tensors; params is a list of (w, b)."""
-
-    def on_arrays(params, x, targ) -> Result:
-        result = run([(to_torch(w), to_torch(b)) for w, b in params], to_torch(x), to_torch(targ))
-        return Result(
-            to_numpy(result.output),
-            to_numpy(result.loss),
-            [(to_numpy(w), to_numpy(b)) for w, b in result.grads],
-            to_numpy(result.x_bar),
-        )
-
-    return on_arrays
+# The whole net: (params, x, targ), NumPy -> Result, NumPy. params is a list of (w, b).
 
 
 @_on_tensors
 def net_autograd(params, x, targ) -> Result:
-    leaves = [x, *(leaf for layer in params for leaf in layer)]
-    for leaf in leaves:
-        leaf.requires_grad_()
-    h = x
-    for w, b in params[:-1]:
-        h = torch.relu(lin(h, w, b))
-    output = lin(h, *params[-1])
+    leaves = [leaf.requires_grad_() for leaf in (x, *(leaf for layer in params for leaf in layer))]
+    output = mlp(params, x)
     loss = mse(output, targ)
     x_bar, *bars = torch.autograd.grad(loss, leaves)
     return Result(output, loss, list(zip(bars[::2], bars[1::2], strict=True)), x_bar)
@@ -88,22 +80,20 @@ def net_autograd(params, x, targ) -> Result:
 
 @_on_tensors
 def net_by_hand(params, x, targ) -> Result:
-    h, kept = x, []
-    for w, b in params[:-1]:
-        z = lin(h, w, b)
-        kept.append((h, z))
-        h = torch.relu(z)
-    kept.append((h, None))
-    output = lin(h, *params[-1])
+    hs, zs = [x], []
+    for w, b in params:
+        zs.append(lin(hs[-1], w, b))
+        hs.append(torch.relu(zs[-1]))
+    output = zs[-1]
     loss = mse(output, targ)
     bar, _targ_bar = mse_grad(output, targ, torch.ones_like(loss))
     grads = []
-    for (w, _b), (h, z) in zip(reversed(params), reversed(kept), strict=True):
-        if z is not None:
-            bar = relu_grad(z, bar)
-        bar, w_bar, b_bar = lin_grad(h, w, bar)
-        grads.append((w_bar, b_bar))
-    return Result(output, loss, grads[::-1], bar)
+    for k in reversed(range(len(params))):
+        bar, w_bar, b_bar = lin_grad(hs[k], params[k][0], bar)
+        grads.insert(0, (w_bar, b_bar))
+        if k:
+            bar = relu_grad(zs[k - 1], bar)
+    return Result(output, loss, grads, bar)
 
 
 def _linear(w: torch.Tensor, b: torch.Tensor) -> torch.nn.Linear:
@@ -132,30 +122,22 @@ def net_module(params, x, targ) -> Result:
 # One op alone: (inputs, cotangent), NumPy -> (y, *input cotangents), NumPy.
 
 
-def _op(run: Callable[..., Sequence[torch.Tensor]]) -> Callable[..., tuple]:
-    def on_arrays(inputs, cotangent) -> tuple:
-        return tuple(to_numpy(leaf) for leaf in run([to_torch(x) for x in inputs], to_torch(cotangent)))
-
-    return on_arrays
-
-
 def op_autograd(op: Callable[..., torch.Tensor]) -> Callable[..., tuple]:
+    @_on_tensors
     def run(inputs, cotangent):
-        for x in inputs:
-            x.requires_grad_()
-        y = op(*inputs)
+        y = op(*(x.requires_grad_() for x in inputs))
         return (y, *torch.autograd.grad(y, inputs, cotangent))
 
-    return _op(run)
+    return run
 
 
-@_op
+@_on_tensors
 def lin_by_hand(inputs, y_bar):
     x, w, b = inputs
     return (lin(x, w, b), *lin_grad(x, w, y_bar))
 
 
-@_op
+@_on_tensors
 def lin_module(inputs, y_bar):
     x, w, b = inputs
     layer = _linear(w, b)
@@ -164,28 +146,22 @@ def lin_module(inputs, y_bar):
     return y, x_bar, weight_bar.T, b_bar
 
 
-@_op
+@_on_tensors
 def relu_by_hand(inputs, y_bar):
     (x,) = inputs
     return torch.relu(x), relu_grad(x, y_bar)
 
 
-@_op
+@_on_tensors
 def mse_by_hand(inputs, loss_bar):
     output, targ = inputs
     return (mse(output, targ), *mse_grad(output, targ, loss_bar))
 
 
-relu_module = op_autograd(lambda x: torch.nn.ReLU()(x))
+relu_module = op_autograd(torch.nn.ReLU())
 mse_module = op_autograd(lambda output, targ: torch.nn.MSELoss()(output.reshape(targ.shape), targ))
 
 
 def in_double(run: Callable[..., Any]) -> Callable[..., Any]:
     """The oracle: the same implementation on the same numbers in float64."""
-
-    def widen(tree):
-        if isinstance(tree, (list, tuple)):
-            return [widen(branch) for branch in tree]
-        return np.asarray(tree).astype(np.float64)
-
-    return lambda *args: run(*(widen(arg) for arg in args))
+    return lambda *args: run(*widened(args))

@@ -16,7 +16,7 @@ from pullback.functional import init_mlp, leaky_relu, lin, mlp_loss, mse, relu, 
 
 from .._check import DTYPES, examine
 from ..case.case import take_up
-from ..probes.builtin import PROBES
+from ..probes.probe import PROBES
 from ..report.report import Report
 from ..roundoff.products import PRECISIONS, Products, local_device, platform_of, products_of
 from ..verdict.comparison import Comparison, Outcome
@@ -88,22 +88,16 @@ def check_mnist(
         rng = np.random.default_rng(seed)
         x, targ = batch(mnist.train, rng.choice(n, batch_size, replace=False), dtype)
         params = draw_params(seed, (784, hidden, 1), rng, dtype)
-        # Each op alone gets what it gets inside the net.
-        w1, b1 = params[0]
-        inputs = {
-            "lin": {"x": x, "w": w1, "b": b1},
-            "relu": {"x": np.asarray(in_jax.twin_lin(x, w1, b1))},
-            "mse": {"output": np.asarray(in_jax.twin_mlp(params, x)), "targ": targ},
-        }
         net = net_comparison(params, x, targ, dtype, products.u)
         everywhere = jax.devices(where.platform)
         if len(everywhere) > 1:
             check_same_inputs(params, x, targ)
-            sharded = net_sharded(everywhere)
-            net = replace(net, implementations=net.implementations | {"sharded": sharded})
-        alone = operator_comparisons(
-            inputs, lambda shape: np.asarray(rng.standard_normal(shape)).astype(dtype), dtype, products.u
-        )
+            net = replace(net, implementations=net.implementations | {"sharded": net_sharded(everywhere)})
+
+        def draw(shape: tuple[int, ...]) -> np.ndarray:
+            return np.asarray(rng.standard_normal(shape)).astype(dtype)
+
+        alone = operator_comparisons(_inside(params, x, targ), draw, dtype, products.u)
         outcomes = [comparison.outcome for comparison in (net, *alone)]
         # Where the net is right, so is every step of it.
         right = all(row.ok for row in outcomes[0].rows)
@@ -117,8 +111,7 @@ def check_mnist(
             findings += process_findings(net.got.get("sharded", {}), fine)
         if full:
             more, found = _examined(params, x, targ, seed, products.u)
-            outcomes += more
-            findings += found
+            outcomes, findings = outcomes + more, findings + found
     about = {
         "net": f"784 -> {hidden} -> 1, relu, mse",
         "batch": f"{batch_size:,} rows of train, drawn with seed {seed}, normalized with train's moments",
@@ -138,22 +131,19 @@ def net_comparison(params: Any, x: np.ndarray, targ: np.ndarray, dtype: Any, pro
     """The whole net, in six implementations."""
     from . import in_torch
 
-    ours = {"by hand": in_jax.net_by_hand, "custom_vjp": in_jax.net_custom_vjp(), "jax.grad": in_jax.net_twin}
-    torch = {
-        "torch": in_torch.net_autograd,
-        "torch by hand": in_torch.net_by_hand,
-        "nn.Module": in_torch.net_module,
-    }
-    return Comparison(
-        "net",
-        (params, x, targ),
-        {who: jax.jit(run) for who, run in ours.items()} | torch,
-        in_jax.net_twin,
-        in_torch.in_double(in_torch.net_autograd),
-        dtype,
-        result_leaves,
-        product_u=product_u,
-    )
+    ours = {"by hand": in_jax.net_by_hand, "custom_vjp": in_jax.net_custom_vjp, "jax.grad": in_jax.net_twin}
+    ours = {who: jax.jit(run) for who, run in ours.items()}
+    autograd, by_hand, module = in_torch.net_autograd, in_torch.net_by_hand, in_torch.net_module
+    torch = {"torch": autograd, "torch by hand": by_hand, "nn.Module": module}
+    args, oracle = (params, x, targ), in_torch.in_double(autograd)
+    return Comparison("net", args, ours | torch, in_jax.net_twin, oracle, dtype, result_leaves, product_u=product_u)
+
+
+def _inside(params: Any, x: np.ndarray, targ: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """What each op gets inside the net: its arguments by name."""
+    w1, b1 = params[0]
+    z1, output = (np.asarray(a) for a in (in_jax.twin_lin(x, w1, b1), in_jax.twin_mlp(params, x)))
+    return {"lin": {"x": x, "w": w1, "b": b1}, "relu": {"x": z1}, "mse": {"output": output, "targ": targ}}
 
 
 def _at_precision(name: str, net: Comparison, precision: str, products: Products) -> Finding:
@@ -174,14 +164,13 @@ def _examined(params: Any, x: Any, targ: Any, seed: int, product_u: float) -> tu
     """Everything that `check` looks at, for each rule and for the whole loss, on what it gets inside the net."""
     from . import in_torch
 
-    (w1, b1), *_ = params
-    z1, output = (np.asarray(a) for a in (in_jax.twin_lin(x, w1, b1), in_jax.twin_mlp(params, x)))
+    lin_args, (z1,), mse_args = (tuple(arguments.values()) for arguments in _inside(params, x, targ).values())
     subjects = [
-        (lin, (x, w1, b1), in_jax.twin_lin, in_torch.lin),
-        (relu, (z1,), in_jax.twin_relu, in_torch.torch.relu),
+        (lin, lin_args, in_jax.twin_lin, in_torch.lin),
+        (relu, (z1,), in_jax.twin_relu, in_torch.relu),
         (shifted_relu, (z1, z1.dtype.type(0.5)), in_jax.twin_shifted_relu, in_torch.shifted_relu),
         (leaky_relu, (z1, z1.dtype.type(0.1)), in_jax.twin_leaky_relu, in_torch.leaky_relu),
-        (mse, (output, targ), in_jax.twin_mse, in_torch.mse),
+        (mse, mse_args, in_jax.twin_mse, in_torch.mse),
         (mlp_loss, (params, x, targ), in_jax.twin_loss, in_torch.mlp_loss),
     ]
     outcomes, findings = [], []

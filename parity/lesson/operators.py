@@ -2,7 +2,6 @@
 every end-to-end comparison.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,80 +25,41 @@ def operator_comparisons(
 
     inputs: op -> its arguments by name, in order. draw: shape -> a random cotangent.
     """
-    from . import in_torch
+    from . import in_torch as torch
 
-    compared = functools.partial(_compared, dtype=dtype, product_u=product_u)
-    lin_in, relu_in, mse_in = inputs["lin"], inputs["relu"], inputs["mse"]
-    x, w = lin_in["x"], lin_in["w"]
-    zeros = {"x": np.where(np.arange(8) % 2, 0.0, -0.0).astype(x.dtype)}
-
-    def relu_compared(name: str, arguments: dict[str, np.ndarray]) -> Comparison:
-        torch_relu = in_torch.op_autograd(in_torch.torch.relu)
-        return compared(
-            name,
-            arguments,
-            draw(arguments["x"].shape),
-            (relu, relu_fwd, relu_bwd, in_jax.twin_relu),
-            {"torch": torch_relu, "torch by hand": in_torch.relu_by_hand, "nn.Module": in_torch.relu_module},
+    # Ours and its rules, the twin; and in torch: for autograd, by hand, as a module.
+    ops = {
+        "lin": (lin, lin_fwd, lin_bwd, in_jax.twin_lin, torch.lin, torch.lin_by_hand, torch.lin_module),
+        "relu": (relu, relu_fwd, relu_bwd, in_jax.twin_relu, torch.relu, torch.relu_by_hand, torch.relu_module),
+        "mse": (mse, mse_fwd, mse_bwd, in_jax.twin_mse, torch.mse, torch.mse_by_hand, torch.mse_module),
+    }
+    zeros = {"x": np.where(np.arange(8) % 2, 0.0, -0.0).astype(inputs["relu"]["x"].dtype)}
+    on = {"lin": inputs["lin"], "relu": inputs["relu"], "relu at 0": zeros, "mse": inputs["mse"]}
+    compared = []
+    for name, arguments in on.items():
+        op, fwd, bwd, twin_op, torch_op, by_hand, module = ops[name.split()[0]]
+        twin, autograd = in_jax.op_by_vjp(twin_op), torch.op_autograd(torch_op)
+        ours = {"by hand": in_jax.op_by_hand(fwd, bwd), "custom_vjp": in_jax.op_by_vjp(op), "jax.grad": twin}
+        compared.append(
+            Comparison(
+                name,
+                (tuple(arguments.values()), draw(jax.eval_shape(twin_op, *arguments.values()).shape)),
+                {who: jax.jit(run) for who, run in ours.items()}
+                | {"torch": autograd, "torch by hand": by_hand, "nn.Module": module},
+                twin,
+                torch.in_double(autograd),
+                dtype,
+                _naming(["y", *(f"{argument}_bar" for argument in arguments)]),
+                product_u=product_u,
+            )
         )
-
-    return [
-        compared(
-            "lin",
-            lin_in,
-            draw((x.shape[0], w.shape[1])),
-            (lin, lin_fwd, lin_bwd, in_jax.twin_lin),
-            {
-                "torch": in_torch.op_autograd(in_torch.lin),
-                "torch by hand": in_torch.lin_by_hand,
-                "nn.Module": in_torch.lin_module,
-            },
-        ),
-        relu_compared("relu", relu_in),
-        relu_compared("relu at 0", zeros),
-        compared(
-            "mse",
-            mse_in,
-            draw(()),
-            (mse, mse_fwd, mse_bwd, in_jax.twin_mse),
-            {
-                "torch": in_torch.op_autograd(in_torch.mse),
-                "torch by hand": in_torch.mse_by_hand,
-                "nn.Module": in_torch.mse_module,
-            },
-        ),
-    ]
+    return compared
 
 
-def _compared(
-    name: str,
-    arguments: dict[str, np.ndarray],
-    cotangent: np.ndarray,
-    rule: tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any], Callable[..., Any]],
-    torch: dict[str, Callable[..., Any]],
-    *,
-    dtype: Any,
-    product_u: float,
-) -> Comparison:
-    op, fwd, bwd, twin_op = rule
-    names = ["y", *(f"{argument}_bar" for argument in arguments)]
-
+def _naming(names: list[str]) -> Callable[[tuple], Leaves]:
     def leaves(outputs: tuple) -> Leaves:
         # A rule may return too many or too few, or None: `compare` says so.
         labels = names + [f"extra {i}" for i in range(len(outputs) - len(names))]
         return {label: np.asarray(leaf) for label, leaf in zip(labels, outputs, strict=False) if leaf is not None}
 
-    twin = in_jax.op_by_vjp(twin_op)
-    from .in_torch import in_double
-
-    ours = {"by hand": in_jax.op_by_hand(fwd, bwd), "custom_vjp": in_jax.op_by_vjp(op), "jax.grad": twin}
-    return Comparison(
-        name,
-        (tuple(arguments.values()), cotangent),
-        {who: jax.jit(run) for who, run in ours.items()} | torch,
-        twin,
-        in_double(torch["torch"]),
-        dtype,
-        leaves,
-        product_u=product_u,
-    )
+    return leaves

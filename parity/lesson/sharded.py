@@ -49,9 +49,6 @@ def process_findings(sharded: Leaves, ok: bool) -> list[Finding]:
         found = Finding("processes", "gradients", "pass", f"bitwise equal in all {count} processes")
     except ValueError as error:
         found = Finding("processes", "gradients", "FAIL", first_line(error))
-    no = [str(process) for process, said in enumerate(gather(np.int32(ok))) if not said]
-    if no:
-        verdict = Finding("processes", "verdicts", "FAIL", f"process {', '.join(no)} of {count} says FAIL")
-    else:
-        verdict = Finding("processes", "verdicts", "pass", f"the same in all {count} processes")
-    return [found, verdict]
+    no = ", ".join(str(process) for process, said in enumerate(gather(np.int32(ok))) if not said)
+    text = f"process {no} of {count} says FAIL" if no else f"the same in all {count} processes"
+    return [found, Finding("processes", "verdicts", "FAIL" if no else "pass", text)]

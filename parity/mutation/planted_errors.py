@@ -19,8 +19,7 @@ class Planted(NamedTuple):
     """A planted error."""
 
     name: str
-    fun: Callable[..., Any]
-    """The function of the leaves, with the error in its rule."""
+    fun: Callable[..., Any]  # the function of the leaves, with the error in its rule
 
 
 def _first(a: Any) -> Any:
@@ -159,7 +158,6 @@ def plant_all(flat: Callable[..., Any], names: Sequence[str], diff: Sequence[Any
             if y.shape == diff[i].shape and y.shape:
 
                 def kinked(bars: Any, diff: Any, y_bar: Any, i: int = i) -> tuple[Any, ...]:
-                    at_zero = jnp.where(diff[i] == 0, y_bar.astype(bars[i].dtype), bars[i])
-                    return tuple(at_zero if j == i else bar for j, bar in enumerate(bars))
+                    return at(i, lambda bar: jnp.where(diff[i] == 0, y_bar.astype(bar.dtype), bar))(bars)
 
                 yield Planted(f"{name}_bar 1 at 0", _plant(flat, bars=kinked))

@@ -9,7 +9,7 @@ import numpy as np
 from ..case.case import Case, take_up
 from ..case.leaves import same_bits
 from ..probes.kinks import answers, judge
-from ..probes.linearity import linearity_findings
+from ..probes.structure import linearity_findings
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import first_line
 from ..verdict.oracle import choose_oracle
@@ -36,9 +36,8 @@ class MutationScore:
 
     def __str__(self) -> str:
         real = len(self.caught) + len(self.survivors)
-        lines = [
-            f"{self.rule}: {len(self.caught)} of {real} planted errors caught ({len(self.equivalent)} more: equivalent)"
-        ]
+        caught, equivalent = len(self.caught), len(self.equivalent)
+        lines = [f"{self.rule}: {caught} of {real} planted errors caught ({equivalent} more: equivalent)"]
         lines += [f"  survived    {name}: {why}" for name, why in self.survivors.items()]
         lines += [f"  equivalent  {name}" for name in self.equivalent]
         return "\n".join(lines)

@@ -17,14 +17,9 @@ COTANGENT = 3.0
 SAME = 2e-2
 """Conventions differ by whole factors (0, 1/2 or 1 times the cotangent); rounding, in any dtype, by less than this."""
 
-Said = float | str
-"""A gradient, or the error that was raised in its place."""
-Answers = dict[str, dict[str, Said]]
-"""Argument -> special value -> the gradient of the argument's first element there."""
-
-
-Point = tuple[np.ndarray, list[np.ndarray]]
-"""Where a gradient is asked for: the argument's values, and a cotangent for each output."""
+Said = float | str  # a gradient, or the error that was raised in its place
+Answers = dict[str, dict[str, Said]]  # argument -> special value -> the gradient of the argument's first element there
+Point = tuple[np.ndarray, list[np.ndarray]]  # where one is asked for: the argument, and a cotangent for each output
 
 
 def kink_findings(evaluation: Evaluation) -> list[Finding]:
@@ -40,7 +35,9 @@ def kink_findings(evaluation: Evaluation) -> list[Finding]:
 
 def answers(case: Case, run: Any) -> Answers:
     """What one implementation says: an InJax or an InTorch of the case."""
-    leaves, probe = case.arguments.leaves, [_probe(c) for c in case.cotangents]
+    leaves = case.arguments.leaves
+    # 3 for the first element, random for the others: a softmax has no gradient for a constant cotangent.
+    probe = [_with_first(c[0], COTANGENT) for c in case.cotangents]
     usual = _gradients(case, run, leaves, probe)
     found: Answers = {}
     for at, name in zip(case.arguments.wrt, case.arguments.diff_names, strict=True):
@@ -65,11 +62,6 @@ def _with_first(array: Any, value: float) -> np.ndarray:
     with np.errstate(all="ignore"):
         array.flat[:1] = value
     return array
-
-
-def _probe(cotangents: np.ndarray) -> np.ndarray:
-    """3 for the first element, random for the others: a softmax has no gradient for a constant one."""
-    return _with_first(cotangents[0], COTANGENT)
 
 
 def _gradients(case: Case, run: Any, leaves: Any, cotangents: list[np.ndarray]) -> dict[str, Said]:
@@ -156,8 +148,5 @@ def _same(a: Said, b: Said) -> bool:
 
 
 def _said(said: Mapping[str, Said]) -> str:
-    return "gradient " + ", ".join(f"{who} {_shown(value)}" for who, value in said.items())
-
-
-def _shown(value: Said) -> str:
-    return value if isinstance(value, str) else f"{value:.4g}"
+    shown = {who: value if isinstance(value, str) else f"{value:.4g}" for who, value in said.items()}
+    return "gradient " + ", ".join(f"{who} {value}" for who, value in shown.items())

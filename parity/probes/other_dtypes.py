@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import jax.numpy as jnp
 import numpy as np
 
+from ..case.leaves import widened
 from ..verdict.comparison import Comparison, Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
@@ -16,7 +17,8 @@ def dtype_findings(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
         with np.errstate(over="ignore"):
             other = evaluation.cast(jnp.dtype(dtype))
         arguments = other.case.arguments
-        far = [n for n, leaf in zip(arguments.names, arguments.leaves, strict=True) if not _is_finite(leaf)]
+        named = zip(arguments.names, widened(arguments.leaves), strict=True)
+        far = [name for name, leaf in named if not np.isfinite(leaf).all()]
         if far:
             yield Finding("dtypes", dtype, "skipped", f"{far[0]} does not fit in it")
             continue
@@ -32,10 +34,6 @@ def dtype_findings(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
             continue
         yield outcome
         yield from unjudged(other.values)
-
-
-def _is_finite(leaf: np.ndarray) -> bool:
-    return bool(np.isfinite(leaf.astype(np.float64)).all())
 
 
 def unjudged(values: Comparison) -> list[Finding]:

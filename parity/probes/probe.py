@@ -1,11 +1,17 @@
-"""A probe: one question that is asked of an evaluated rule."""
+"""A probe: one question that is asked of an evaluated rule. And those that `check` asks by itself."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..verdict.comparison import Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding
+from .kinks import kink_findings
+from .numerical import numerical_findings
+from .other_dtypes import dtype_findings, unjudged
+from .second_order import second_findings
+from .structure import linearity_findings, rule_findings, structure_findings
+from .transformations import transformation_findings
 
 
 @dataclass(frozen=True)
@@ -17,3 +23,31 @@ class Probe:
 
     name: str
     look: Callable[[Evaluation], Iterable[Finding | Outcome]]
+
+
+def _values(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
+    values, names = evaluation.values, evaluation.case.arguments.diff_names
+    yield values.outcome
+    yield from unjudged(values)
+    if "rule" in values.got:  # what it raised is in the rows
+        yield from linearity_findings(names, values.got["rule"], values.allowed)
+
+
+def _transformations(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
+    yield from transformation_findings(evaluation)
+    yield from second_findings(evaluation)
+
+
+PROBES = {
+    probe.name: probe
+    for probe in (
+        Probe("values", _values),
+        Probe("structure", structure_findings),
+        Probe("rule ran", rule_findings),
+        Probe("transformations", _transformations),
+        Probe("dtypes", dtype_findings),
+        Probe("kinks", kink_findings),
+        Probe("numerical", numerical_findings),
+    )
+}
+"""By the names that `checks=` takes, in the order of the report."""

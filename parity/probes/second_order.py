@@ -11,7 +11,7 @@ import numpy as np
 
 from ..case.arguments import is_float
 from ..case.in_jax import InJax
-from ..case.leaves import Leaves, as_numpy
+from ..case.leaves import Leaves, as_numpy, widened
 from ..verdict.comparison import Comparison, Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
@@ -65,7 +65,8 @@ def second_findings(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
     tangents = [np.asarray(rng.standard_normal(leaf.shape)).astype(leaf.dtype) for leaf in diff]
     args = (*case.args, tangents)
     got = {who: _both(run, args) for who, run in case.in_jax.items()}
-    want = _or_error(lambda: _in_double(reverse_over_reverse(case.plain), args))
+    with jax.enable_x64(True):
+        want = _or_error(lambda: as_numpy(jax.jit(reverse_over_reverse(case.plain))(*widened(args))))
     # Without a reference the rule's own arithmetic says what rounding may do: another form of the same maths, as jax
     # would derive it, may lose fewer digits.
     twin = reverse_over_reverse(case.rule if case.reference is None else case.reference)
@@ -105,9 +106,3 @@ def _given(leaves: Any, *_: Any) -> Leaves:
     if isinstance(leaves, Exception):
         raise leaves
     return leaves
-
-
-def _in_double(second: Callable[..., Leaves], args: Any) -> Leaves:
-    wide = jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float64), args)
-    with jax.enable_x64(True):
-        return as_numpy(jax.jit(second)(*wide))

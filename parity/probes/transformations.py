@@ -18,8 +18,7 @@ from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
 from ..verdict.rows import apart
 
-Transformed = Callable[[Any, Any], Leaves]
-"""`(leaves, cotangents) -> named leaves`, inside jax."""
+Transformed = Callable[[Any, Any], Leaves]  # `(leaves, cotangents) -> named leaves`, inside jax
 
 
 def make_two_devices() -> None:
@@ -125,12 +124,7 @@ def _sharded(case: Case) -> Leaves:
         raise _Skip("no input has an even first axis to divide")
     # Auto: the compiler finds the rest of the sharding; on explicit axes the rule would have to name it.
     mesh = jax.make_mesh((2,), ("rows",), axis_types=(AxisType.Auto,), devices=devices[:2])
-    rows = leaves[0].shape[0] if leaves[0].ndim else 0
-    rows = rows if rows in leading else max(leading)
-
-    def place(leaf: np.ndarray) -> jax.Array:
-        divided = leaf.ndim > 0 and leaf.shape[0] == rows
-        return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec("rows") if divided else PartitionSpec()))
-
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    return case.rule.compiled([place(leaf) for leaf in leaves], jax.device_put(case.cotangents, everywhere))
+    divided, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("rows",), ()))
+    rows = leaves[0].shape[:1] if {*leaves[0].shape[:1]} & leading else (max(leading),)
+    placed = [jax.device_put(leaf, divided if leaf.shape[:1] == rows else everywhere) for leaf in leaves]
+    return case.rule.compiled(placed, jax.device_put(case.cotangents, everywhere))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ..verdict.comparison import Outcome
 from ..verdict.finding import STATUSES, Finding
-from ..verdict.rows import Deviation, Row
+from ..verdict.rows import Row
 
 SCHEMA = 1
 R = TypeVar("R", bound="ReportData")
@@ -44,14 +44,12 @@ class ReportData:
         """The report on several checks; the kink band is that of the first."""
         rows = [row for outcome in outcomes for row in outcome.rows]
         rows.sort(key=lambda row: (row.ok, -row.worst[1].budget))
-        asked = [outcome.oracle_budget for outcome in outcomes if outcome.oracle_budget is not None]
-        oracle_budget = max(asked) if asked else None
+        oracle_budget = max((o.oracle_budget for o in outcomes if o.oracle_budget is not None), default=None)
         ordered = sorted(findings, key=lambda finding: STATUSES.index(finding.status))
         fallbacks = tuple(sorted({name for outcome in outcomes for name in outcome.fallbacks}))
         errors = {who: text for outcome in outcomes for who, text in outcome.errors.items()}
         first = outcomes[0]
-        band = first.gates, first.kinks, first.kink_at
-        return cls(about, rows, *band, oracle_budget, ordered, fallbacks, errors)
+        return cls(about, rows, first.gates, first.kinks, first.kink_at, oracle_budget, ordered, fallbacks, errors)
 
     @property
     def ok(self) -> bool:
@@ -73,54 +71,31 @@ class ReportData:
     @property
     def culprits(self) -> list[str]:
         """Who disagrees with the oracle anywhere."""
-        return [
-            who
-            for who in self.implementations
-            if any(row.deviations[who].problem for row in self.rows if who in row.deviations)
-        ]
+        wrong = {who for row in self.rows for who, deviation in row.deviations.items() if deviation.problem}
+        return [who for who in self.implementations if who in wrong]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `json.dumps`; numbers that JSON does not know are null."""
-        return {
-            "schema": SCHEMA,
-            "ok": self.ok,
-            "about": self.about,
-            "gates": self.gates,
-            "kinks": self.kinks,
-            "kink_at": [list(place) for place in self.kink_at],
-            "oracle_budget": _finite(self.oracle_budget),
-            "fallbacks": list(self.fallbacks),
-            "culprits": self.culprits,
-            "errors": self.errors,
-            "findings": [dataclasses.asdict(finding) for finding in self.findings],
-            "rows": [
-                {
-                    "check": row.check,
-                    "leaf": row.leaf,
-                    "ok": row.ok,
-                    "shape": list(row.shape),
-                    "dtype": row.dtype,
-                    "floor": _finite(row.floor),
-                    "values": {who: _finite(value) for who, value in row.values.items()},
-                    "diagnosis": row.diagnosis,
-                    "implementations": {who: _deviation_dict(d) for who, d in row.deviations.items()},
-                }
-                for row in self.rows
-            ],
-        }
+        names = ("ok", "about", "gates", "kinks", "kink_at", "oracle_budget", "fallbacks", "culprits", "errors")
+        findings = [dataclasses.asdict(finding) for finding in self.findings]
+        rows = [_row_dict(row) for row in self.rows]
+        return _plain({"schema": SCHEMA} | _picked(self, names) | {"findings": findings, "rows": rows})
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _row_dict(row: Row) -> dict[str, Any]:
+    figures = ("max_abs", "index", "relative", "ulps", "budget", "problem")
+    everybody = {who: {"ok": d.problem is None} | _picked(d, figures) for who, d in row.deviations.items()}
+    names = ("check", "leaf", "ok", "shape", "dtype", "floor", "values", "diagnosis")
+    return _picked(row, names) | {"implementations": everybody}
 
 
-def _deviation_dict(deviation: Deviation) -> dict[str, Any]:
-    return {
-        "ok": deviation.problem is None,
-        "max_abs": _finite(deviation.max_abs),
-        "index": list(deviation.index),
-        "relative": _finite(deviation.relative),
-        "ulps": _finite(deviation.ulps),
-        "budget": _finite(deviation.budget),
-        "problem": deviation.problem,
-    }
+def _picked(thing: Any, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,6 +1,7 @@
 """A report as one HTML page that needs nothing beside it: verdict, plot, tables, and every failure in words."""
 
 from html import escape
+from importlib.resources import files
 
 from rich.table import Table
 
@@ -8,31 +9,7 @@ from .data import ReportData
 from .plot import ANNOTATED, as_svg
 from .text import failure, findings, legend, table, verdict
 
-STYLE = """
-:root { color-scheme: light dark; --ground: #fff; --ink: #1b1d22; --line: #c9ccd3; --bad: #b3261e; --good: #12703c; }
-@media screen and (prefers-color-scheme: dark) {
-  :root { --ground: #15171c; --ink: #e6e7ea; --line: #434853; --bad: #ff9a90; --good: #6fd39b; }
-}
-body { background: var(--ground); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; margin: 0; }
-main { max-width: 72rem; margin: auto; padding: 1rem; overflow-wrap: break-word; }
-h1 { font-size: 1.35rem; border-left: .4rem solid; padding-left: .8rem; }
-h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-.pass { color: var(--good); } .fail { color: var(--bad); font-weight: bold; }
-dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .1rem 1rem; }
-dt { font-weight: bold; } dd { margin: 0; }
-figure { margin: 0; } figure svg { display: block; width: 100%; max-width: 50rem; height: auto; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding-bottom: .4rem; }
-caption span { position: sticky; left: 0; display: inline-block; max-width: calc(100vw - 2rem); }
-th, td { text-align: left; vertical-align: top; padding: .2rem .6rem .2rem 0; border-bottom: 1px solid var(--line); }
-thead th { vertical-align: bottom; } .right { text-align: right; } .leaves tbody { white-space: nowrap; }
-.leaves [scope=row] { position: sticky; left: 0; background: var(--ground); }
-@media print {
-  body { font-size: 10pt; } table { font-size: 7pt; } .wide { overflow: visible; }
-  tr, figure, li { break-inside: avoid; } h2 { break-after: avoid; }
-}
-"""
+STYLE = files("pullback.parity.report").joinpath("page.css").read_text(encoding="utf-8")
 
 
 def as_page(report: ReportData) -> str:
@@ -49,7 +26,8 @@ def as_page(report: ReportData) -> str:
         f"<h2>Leaves</h2>\n{_leaves(report)}\n{notes}",
     ]
     if report.findings:
-        parts.append(f"<h2>Further checks</h2>\n{_findings(report)}")
+        further = _table(findings(report), "What else was checked, failures first.", "findings", [])
+        parts.append(f"<h2>Further checks</h2>\n{further}")
     body = "\n".join(part for part in parts if part)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -57,7 +35,8 @@ def as_page(report: ReportData) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{kind.upper()} - pullback parity</title>
-<style>{STYLE}</style>
+<style>
+{STYLE}</style>
 </head>
 <body>
 <main>
@@ -70,13 +49,9 @@ def as_page(report: ReportData) -> str:
 
 def _failures(report: ReportData) -> str:
     """What the text says of each failing row, for all of them."""
-    items = []
-    for row in report.rows:
-        if not row.ok:
-            items.append("<br>".join(escape(line.strip()) for line in failure(row)))
-    for finding in report.findings:
-        if finding.status == "FAIL":
-            items.append(escape(f"FAIL {finding.check}, {finding.about}: {finding.text}"))
+    items = ["<br>".join(escape(line.strip()) for line in failure(row)) for row in report.rows if not row.ok]
+    broken = [finding for finding in report.findings if finding.status == "FAIL"]
+    items += [escape(f"FAIL {finding.check}, {finding.about}: {finding.text}") for finding in broken]
     return "<h2>Failures</h2>\n<ul>" + "\n".join(f"<li>{item}</li>" for item in items) + "</ul>" if items else ""
 
 
@@ -103,10 +78,6 @@ def _figure(report: ReportData) -> str:
 def _leaves(report: ReportData) -> str:
     caption = "Each leaf, worst first: relative error in each implementation, then how the worst of them comes off."
     return _table(table(report, wide=True), caption, "leaves", ["leaf", "shape", *report.implementations])
-
-
-def _findings(report: ReportData) -> str:
-    return _table(findings(report), "What else was checked, failures first.", "findings", [])
 
 
 def _table(shown: Table, caption: str, name: str, titles: list[str]) -> str:

@@ -101,18 +101,14 @@ def _draw(figure: Any, report: ReportData, x: _Scale, y: _Scale) -> None:
     for i, who in enumerate(report.implementations):
         deviations = [row.deviations[who] for row in report.rows if who in row.deviations]
         pairs = sorted({pair for deviation in deviations for pair in deviation.points}, key=repr)
-        inside = [pair for pair in pairs if not _is_outside(pair)]
-        outside = [pair for pair in pairs if _is_outside(pair)]
         look = {"marker": MARKERS[i % len(MARKERS)], "color": COLOURS[i % len(COLOURS)]}
         look |= {"linestyle": "none", "markerfacecolor": "none", "markeredgewidth": 0.7}
         # Hollow, each one smaller: where several have the same error, the later sits inside the earlier.
         size = max(11 * 0.75**i, 2.5)
-        axes.plot([x(b) for b, _ in inside], [y(e) for _, e in inside], **look, markersize=0.7 * size)
-        axes.plot(
-            [x(b) for b, _ in outside],
-            [y(e) for _, e in outside],
-            **(look | {"markersize": size, "markeredgewidth": 1.6}),
-        )
+        thin, thick = {"markersize": 0.7 * size}, {"markersize": size, "markeredgewidth": 1.6}
+        for outside, weight in ((False, thin), (True, thick)):
+            drawn = [(x(bound), y(error)) for bound, error in pairs if _is_outside((bound, error)) is outside]
+            axes.plot([at for at, _ in drawn], [at for _, at in drawn], **(look | weight))
         handles += axes.plot([], [], **look, markersize=8)
     # The space: matplotlib leaves labels that begin with _ out.
     names = [f" {_shortened(who, 40)}" for who in report.implementations]
@@ -143,13 +139,12 @@ def _annotate(axes: Any, report: ReportData, x: _Scale, y: _Scale) -> None:
             bound, error = max(outside, key=lambda pair: y(pair[1]) - x(pair[0]))
             worst.append((y(error), x(bound), _shortened(f"{row.check} {row.leaf}", 24)))
     gap, top = 0.06, 1.0
+    line = {"arrowstyle": "-", "color": INK, "linewidth": 0.6, "alpha": 0.6}
     low, high = y.limits
     for left, (at_y, at_x, name) in zip(reversed(range(len(worst))), sorted(worst, reverse=True), strict=True):
         top = min(top, max((at_y - low) / (high - low), gap * left))
-        line = {"arrowstyle": "-", "color": INK, "linewidth": 0.6, "alpha": 0.6}
-        axes.annotate(
-            name, (at_x, at_y), (1.02, top), textcoords="axes fraction", va="center", arrowprops=line, clip_on=False
-        )
+        where = {"textcoords": "axes fraction", "va": "center", "clip_on": False}
+        axes.annotate(name, (at_x, at_y), (1.02, top), **where, arrowprops=line)
         top -= gap
 
 

@@ -55,27 +55,27 @@ def _heading(report: ReportData) -> Text:
 
 def table(report: ReportData, wide: bool) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("\nleaf", no_wrap=True)
-    table.add_column("\nshape", no_wrap=True)
-    if wide:
-        for who in report.implementations:
-            table.add_column(_two_lines(who), justify="right")
+    people = report.implementations if wide else []
+    for title in ("\nleaf", "\nshape"):
+        table.add_column(title, no_wrap=True)
+    for who in people:
+        table.add_column(_two_lines(who), justify="right")
     for title in ("max\n|error|", "\nat", "\nulps", "of\nbound", "\nnotices", "\nverdict"):
         table.add_column(title, justify="left" if title in ("\nat", "\nverdict") else "right", no_wrap=True)
     for row in report.rows[:SHOWN_ROWS]:
         _who, worst = row.worst
-        cells = [f"{row.check} {row.leaf}", "×".join(map(str, row.shape)) or "scalar"]
-        if wide:
-            cells += [_cell(row.deviations.get(who)) for who in report.implementations]
-        cells += [
+        table.add_row(
+            f"{row.check} {row.leaf}",
+            "×".join(map(str, row.shape)) or "scalar",
+            *(_cell(row.deviations.get(who)) for who in people),
             _figure(worst.max_abs),
             ",".join(map(str, worst.index)) or "-",
             _figure(worst.ulps),
             _percent(worst.budget),
             _figure(row.floor) if row.floor else "any",
             "pass" if row.ok else "FAIL",
-        ]
-        table.add_row(*cells, style="" if row.ok else "bold red")
+            style="" if row.ok else "bold red",
+        )
     if len(report.rows) > SHOWN_ROWS:
         table.add_row(f"and {len(report.rows) - SHOWN_ROWS} more, nearer to 0%")
     return table
@@ -164,18 +164,16 @@ def verdict(report: ReportData) -> str:
     """The last line: PASS or FAIL, of how many, and who is wrong."""
     count = f"{len(report.rows)} leaves in {len(report.implementations)} implementations"
     failed = sum(not row.ok for row in report.rows)
-    broken = sum(finding.status == "FAIL" for finding in report.findings)
-    passed = sum(finding.status == "pass" for finding in report.findings)
+    statuses = [finding.status for finding in report.findings]
+    broken, passed = statuses.count("FAIL"), statuses.count("pass")
     if not report.oracle_stands:
-        text = "FAIL: the oracle and a second computation disagree in float64 already, so there is nothing to judge by."
-    elif failed:
+        return "FAIL: the oracle and a second computation disagree in float64 already, so there is nothing to judge by."
+    if failed:
         text = f"FAIL: {failed} of {count} disagree. Wrong: {', '.join(report.culprits)}."
-        text += f" Further checks: {broken} fail." if broken else ""
-    elif broken:
-        text = f"FAIL: all {count} agree, but of the further checks {broken} fail."
-    else:
-        text = f"PASS: all {count} agree." + (f" Further checks: {passed} pass." if passed else "")
-    return text
+        return text + (f" Further checks: {broken} fail." if broken else "")
+    if broken:
+        return f"FAIL: all {count} agree, but of the further checks {broken} fail."
+    return f"PASS: all {count} agree." + (f" Further checks: {passed} pass." if passed else "")
 
 
 def _two_lines(who: str) -> str:
@@ -184,9 +182,7 @@ def _two_lines(who: str) -> str:
 
 
 def _cell(deviation: Deviation | None) -> str:
-    if deviation is None:
-        return "-"
-    return _figure(deviation.relative) + ("" if deviation.problem is None else " !")
+    return "-" if deviation is None else _figure(deviation.relative) + (" !" if deviation.problem else "")
 
 
 def _figure(value: float) -> str:

@@ -12,10 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-SUM_CONSTANT = 5.0
-"""For a sum of many terms; where it comes from: docs/how-it-decides.md."""
-KINKS_NAMED = 10
-"""How many elements of the kink band are named; all are counted."""
+KINKS_NAMED = 10  # how many elements of the kink band are named; all are counted
 COMPLEX_ROUNDINGS = 8
 """One complex product is off by sqrt(5) u (Brent, Percival & Zimmermann, Math. Comp. 76, 2007), a quotient by more."""
 Reals: TypeAlias = Any  # float64 arrays, or the scalars that NumPy makes of results without axes

@@ -45,15 +45,8 @@ def rounding_bounds(fun: Callable[..., Any], *args: Any, dtype: Any, product_u: 
     with np.errstate(all="ignore"), jax.default_device(cpu()):
         outputs = evaluate(rounding, closed, [exact(leaf) for leaf in jax.tree.leaves(args)])
     tree = jax.tree.structure(shapes)
-    values = [np.asarray(x.value) for x in outputs]
+    values = tree.unflatten(np.asarray(x.value) for x in outputs)
     errors = [np.asarray(error_of(x), np.float64) for x in outputs]
-    errors = [np.where(np.isnan(error), np.inf, error) for error in errors]
-    fallbacks = tuple(sorted(rounding.fallbacks))
-    return Bounds(
-        tree.unflatten(values),
-        tree.unflatten(errors),
-        rounding.gates,
-        rounding.kinks,
-        tuple(rounding.kink_at),
-        fallbacks,
-    )
+    errors = tree.unflatten(np.where(np.isnan(error), np.inf, error) for error in errors)
+    band = rounding.gates, rounding.kinks, tuple(rounding.kink_at)
+    return Bounds(values, errors, *band, tuple(sorted(rounding.fallbacks)))

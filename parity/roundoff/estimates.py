@@ -30,11 +30,8 @@ def in_double(eqn: Any, *values: Reals, **params: Any) -> list[Reals]:
 
 def in_its_own(eqn: Any, *values: Reals) -> list[Reals]:
     """The primitive's outputs as the jaxpr says."""
-    avals = [atom.aval for atom in eqn.invars]
-    own = [
-        value if isinstance(value, jax.Array) else np.asarray(value).astype(aval.dtype)
-        for value, aval in zip(values, avals, strict=True)
-    ]
+    pairs = zip(values, (atom.aval.dtype for atom in eqn.invars), strict=True)
+    own = [v if isinstance(v, jax.Array) else np.asarray(v).astype(dtype) for v, dtype in pairs]
     return _run(eqn, own, eqn.params)
 
 

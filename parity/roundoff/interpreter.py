@@ -86,17 +86,15 @@ def _scan(rounding, eqn, *args):
     n_carry = len(inner.out_avals) - _one_axis_more(eqn.outvars, inner.out_avals)
     n_fixed = len(args) - _one_axis_more(eqn.invars, inner.in_avals)
     consts, carry, xs = args[: n_fixed - n_carry], args[n_fixed - n_carry : n_fixed], args[n_fixed:]
-    steps = range(params["length"])
-    rows = []
-    for i in reversed(steps) if params["reverse"] else steps:
+    steps = range(params["length"])[:: -1 if params["reverse"] else 1]
+    rows = {}
+    for i in steps:
         x = [Bounded(*[None if a is None else a[i] for a in (x.value, x.error)]) for x in xs]
         outputs = evaluate(rounding, inner, [*consts, *carry, *x])
-        carry = outputs[:n_carry]
-        rows.append(outputs[n_carry:])
-    if params["reverse"]:
-        rows.reverse()
+        carry, rows[i] = outputs[:n_carry], outputs[n_carry:]
     shapes = [var.aval for var in eqn.outvars[n_carry:]]
-    return [*carry, *[_stack([row[k] for row in rows], aval) for k, aval in enumerate(shapes)]]
+    in_order = [rows[i] for i in sorted(rows)]
+    return [*carry, *[_stack([row[k] for row in in_order], aval) for k, aval in enumerate(shapes)]]
 
 
 def _one_axis_more(outside: Any, inside: Any) -> int:

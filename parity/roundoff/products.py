@@ -24,8 +24,7 @@ class Products(NamedTuple):
     """What products of float32 matrices are."""
 
     name: str
-    u: float
-    """How far an operand may be off, relative to itself, when it is multiplied."""
+    u: float  # how far an operand may be off, relative to itself, when it is multiplied
 
 
 FLOAT32 = Products("float32 products", 0.0)
@@ -74,9 +73,8 @@ def cpu() -> Any:
     device = _first("cpu")
     if device is None:
         asked = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
-        raise ValueError(
-            f"float64 is computed on the CPU, which JAX_PLATFORMS={asked} leaves out: add it ({asked},cpu)"
-        )
+        add = f"which JAX_PLATFORMS={asked} leaves out: add it ({asked},cpu)"
+        raise ValueError(f"float64 is computed on the CPU, {add}")
     return device
 
 

@@ -1,6 +1,5 @@
 """One computation in several implementations: run each on the same arrays, and hold each leaf against the oracle."""
 
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +13,7 @@ from ..case.leaves import Leaves, as_numpy
 from ..roundoff.bounded import unit_roundoff
 from ..roundoff.bounds import Bounds, rounding_bounds
 from .diagnosis import diagnose
-from .finding import first_line
+from .finding import first_line, traceback_of
 from .rows import Row, compare
 
 
@@ -22,16 +21,12 @@ class Outcome(NamedTuple):
     """What a comparison comes to: its rows, and the figures that go with them."""
 
     rows: list[Row]
-    gates: int
+    gates: int  # these three as in Bounds: comparisons, those in the kink band, and where the first of these are
     kinks: int
     kink_at: tuple[tuple[int, ...], ...]
-    """As in Bounds: comparisons, those in the kink band, and where the first of these are."""
-    oracle_budget: float | None
-    """How far the oracle and a float64 evaluation of the twin differ, over what float64 rounding allows."""
-    fallbacks: tuple[str, ...]
-    """Primitives without a rounding rule, whose part of the bound is an estimate."""
-    errors: dict[str, str] = {}
-    """Who raised in which comparison -> the whole traceback."""
+    oracle_budget: float | None  # how far the oracle is from the twin in float64, over what float64 rounding allows
+    fallbacks: tuple[str, ...]  # primitives without a rounding rule, whose part of the bound is an estimate
+    errors: dict[str, str] = {}  # who raised in which comparison -> the whole traceback
 
 
 @dataclass(eq=False)
@@ -39,31 +34,21 @@ class Comparison:
     """The same computation in several implementations. Each part is computed when it is first asked for, and kept."""
 
     name: str
-    args: tuple[Any, ...]
-    """Trees of NumPy arrays; every implementation gets the same bits."""
+    args: tuple[Any, ...]  # trees of NumPy arrays; every implementation gets the same bits
     implementations: dict[str, Callable[..., Any]]
     """Who -> the implementation, which is called as it is. One that raises fails every leaf, and nobody else's."""
-    twin: Callable[..., Any]
-    """The one in plain jax whose jaxpr gives the bound."""
-    oracle: Callable[..., Any]
-    """The one in float64."""
-    dtype: Any
-    """The arithmetic under test."""
-    naming: Callable[[Any], Leaves] = as_numpy
-    """From an implementation's result to named arrays."""
-    dtypes: dict[str, Any] = field(default_factory=dict)
-    """What a leaf's dtype must be, where it is not the one under test."""
+    twin: Callable[..., Any]  # the one in plain jax whose jaxpr gives the bound
+    oracle: Callable[..., Any]  # the one in float64
+    dtype: Any  # the arithmetic under test
+    naming: Callable[[Any], Leaves] = as_numpy  # from an implementation's result to named arrays
+    dtypes: dict[str, Any] = field(default_factory=dict)  # what a leaf's dtype must be, where not the one under test
     product_u: float = 0.0
     """What jax's device rounds off the operands of float32 products (roundoff/products.py). Torch is on the CPU, and
     far inside."""
-    second_opinion: bool = True
-    """Whether to hold the oracle against a float64 evaluation of the twin."""
-    cotangent_axis: bool = False
-    """Whether the first axis of each `_bar` leaf counts cotangents."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """What the rows call an implementation, where that is not its name here."""
-    bounds_from: Callable[[], Bounds] | None = None
-    """Where the bounds come from, if not from the twin and the arguments here."""
+    second_opinion: bool = True  # whether to hold the oracle against a float64 evaluation of the twin
+    cotangent_axis: bool = False  # whether the first axis of each `_bar` leaf counts cotangents
+    columns: dict[str, str] = field(default_factory=dict)  # how the rows call an implementation, where not by its name
+    bounds_from: Callable[[], Bounds] | None = None  # where the bounds come from, if not from the twin and args here
 
     @cached_property
     def _ran(self) -> tuple[dict[str, Leaves], dict[str, BaseException]]:
@@ -109,11 +94,8 @@ class Comparison:
     @cached_property
     def allowed(self) -> Leaves:
         """How far off the oracle each element may be: its bound, and what the oracle itself is rounded by."""
-        share, expected = self._oracle_share, self._expected
-        return {
-            name: _in_range(np.asarray(error * (1 + share)), self.want, name, expected)
-            for name, error in self._errors.items()
-        }
+        bounds = {name: np.asarray(error * (1 + self._oracle_share)) for name, error in self._errors.items()}
+        return {name: _in_range(bound, self.want.get(name), self._expected.get(name)) for name, bound in bounds.items()}
 
     @property
     def _expected(self) -> dict[str, Any]:
@@ -140,17 +122,11 @@ class Comparison:
         rows = compare(self.name, got, self.want, self.allowed, self._expected, raised)
         sizes = {size for leaf in jax.tree.leaves(self.args) for size in np.shape(leaf)}
         for row in rows:
+            leaf, stacked = row.leaf, self.cotangent_axis and row.leaf.endswith("_bar")
             for who, deviation in row.deviations.items():
-                if deviation.problem and row.leaf in got.get(who, {}) and row.leaf in self.want:
-                    stacked = self.cotangent_axis and row.leaf.endswith("_bar")
-                    pattern = diagnose(
-                        got[who][row.leaf],
-                        self.want[row.leaf],
-                        self.allowed[row.leaf],
-                        self._expected[row.leaf],
-                        sizes,
-                        stacked,
-                    )
+                if deviation.problem and leaf in got.get(who, {}) and leaf in self.want:
+                    right = self.want[leaf], self.allowed[leaf], self._expected[leaf]
+                    pattern = diagnose(got[who][leaf], *right, sizes, stacked)
                     row.diagnosis.update({who: pattern} if pattern else {})
         return rows
 
@@ -158,19 +134,15 @@ class Comparison:
     def outcome(self) -> Outcome:
         """The rows and figures, without the arrays."""
         bounds = self.bounds
-        errors = {f"{self.name} {who}": _whole(error) for who, error in self.raised.items()}
+        errors = {f"{self.name} {who}": traceback_of(error) for who, error in self.raised.items()}
         band = bounds.gates, bounds.kinks, bounds.kink_at
         return Outcome(self.rows, *band, self.oracle_budget, bounds.fallbacks, errors)
 
 
-def _whole(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
-
-
-def _in_range(bound: np.ndarray, oracle: Leaves, name: str, dtypes: dict[str, Any]) -> np.ndarray:
+def _in_range(bound: np.ndarray, want: np.ndarray | None, dtype: Any) -> np.ndarray:
     """No bound where the value may lie beyond the dtype's largest number: infinity is then right too."""
-    if name not in oracle or not jnp.issubdtype(dtypes[name], jnp.floating) or oracle[name].shape != bound.shape:
+    if want is None or not jnp.issubdtype(dtype, jnp.floating) or want.shape != bound.shape:
         return bound
     with np.errstate(all="ignore"):
-        beyond = np.abs(oracle[name]) + bound >= float(jnp.finfo(dtypes[name]).max)
-    return np.where(beyond & np.isfinite(oracle[name]), np.inf, bound) if beyond.any() else bound
+        beyond = np.abs(want) + bound >= float(jnp.finfo(dtype).max)
+    return np.where(beyond & np.isfinite(want), np.inf, bound) if beyond.any() else bound

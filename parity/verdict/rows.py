@@ -100,8 +100,7 @@ class Difference(NamedTuple):
     """Where two runs of one implementation differ most."""
 
     leaf: str
-    share: float
-    """How far they are apart, over what rounding allows; infinite where shape or dtype differ."""
+    share: float  # how far they are apart, over what rounding allows; infinite where shape or dtype differ
     text: str
 
 
@@ -113,8 +112,8 @@ def apart(one: Leaves, other: Leaves, bounds: Leaves) -> Difference | None:
         if got is None or same_bits(got, want):
             continue
         if got.shape != want.shape or got.dtype != want.dtype:
-            text = f"{leaf} is {got.dtype}{list(got.shape)}, not {want.dtype}{list(want.shape)}"
-            return Difference(leaf, np.inf, text)
+            shapes = f"{got.dtype}{list(got.shape)}, not {want.dtype}{list(want.shape)}"
+            return Difference(leaf, np.inf, f"{leaf} is {shapes}")
         with np.errstate(all="ignore"):
             # Both are rounded, hence twice the bound.
             ratio = np.abs(got.astype(np.float64) - want.astype(np.float64)) / (2 * bounds[leaf])

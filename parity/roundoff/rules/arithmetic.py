@@ -1,27 +1,16 @@
 """Rounding rules: + - * /, whole powers, sums and products of many, conversion between dtypes."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from ..bounded import (
-    SUM_CONSTANT,
-    Bounded,
-    Reals,
-    Rounding,
-    Rule,
-    error_of,
-    exact,
-    is_real,
-    most_alike,
-    scaled,
-    total,
-    unit_roundoff,
-)
+from ..bounded import Bounded, Reals, Rounding, Rule, error_of, exact, is_real, most_alike, scaled, total, unit_roundoff
 from ..estimates import fallback, in_double
+
+SUM_CONSTANT = 5.0  # for a sum of many terms; where it comes from: docs/how-it-decides.md
 
 
 def _add(rounding, eqn, x, y):
@@ -133,12 +122,17 @@ def _convolution(rounding, eqn, x, y):
     return _bilinear(rounding, eqn, x, y, lambda a, b: in_double(eqn, a, b)[0], terms, alike)
 
 
+def _sum_by(rounding, eqn, sums: Callable[..., Reals], inputs: Sequence[Bounded], terms: Any, alike: Any = 1):
+    """A sum of the inputs' elements, where `sums` of arrays sums them."""
+    values = [x.value for x in inputs]
+    carried = None if all(x.error is None for x in inputs) else sums(*map(error_of, inputs))
+    return _sum(rounding, eqn, sums(*values), sums(*map(np.abs, values)), terms, carried, alike=alike)
+
+
 def _reduce_sum(rounding, eqn, x):
     axes = tuple(eqn.params["axes"])
     terms = math.prod(x.value.shape[axis] for axis in axes)
-    carried = None if x.error is None else error_of(x).sum(axes)
-    alike = most_alike(x.value, axes)
-    return _sum(rounding, eqn, x.value.sum(axes), np.abs(x.value).sum(axes), terms, carried, alike=alike)
+    return _sum_by(rounding, eqn, lambda array: array.sum(axes), [x], terms, most_alike(x.value, axes))
 
 
 def _cumsum(rounding, eqn, x):
@@ -147,46 +141,28 @@ def _cumsum(rounding, eqn, x):
     def sums(array):
         return np.flip(np.cumsum(np.flip(array, axis), axis), axis) if reverse else np.cumsum(array, axis)
 
-    carried = None if x.error is None else sums(error_of(x))
     terms = sums(np.ones(x.value.shape))
     alike = np.minimum(terms, np.expand_dims(most_alike(x.value, (axis,)), axis))
-    return _sum(rounding, eqn, sums(x.value), sums(np.abs(x.value)), terms, carried, alike=alike)
+    return _sum_by(rounding, eqn, sums, [x], terms, alike)
 
 
 def _reduce_window_sum(rounding, eqn, x):
-    def sums(array):
-        return in_double(eqn, array)[0]
-
-    carried = None if x.error is None else sums(error_of(x))
     terms = math.prod(eqn.params["window_dimensions"])
-    return _sum(rounding, eqn, sums(x.value), sums(np.abs(x.value)), terms, carried)
+    return _sum_by(rounding, eqn, lambda array: in_double(eqn, array)[0], [x], terms)
 
 
 def _scatter_add(rounding, eqn, into, indices, updates):
     if indices.error is not None:
         return fallback(rounding, eqn, into, indices, updates)
-    params = eqn.params
+    names = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+    options = {name: eqn.params[name] for name in names}
 
     def scatter(a, b):
         with jax.enable_x64(True):
-            return np.asarray(
-                jax.lax.scatter_add(
-                    a,
-                    indices.value,
-                    b,
-                    params["dimension_numbers"],
-                    indices_are_sorted=params["indices_are_sorted"],
-                    unique_indices=params["unique_indices"],
-                    mode=params["mode"],
-                )
-            )
+            return np.asarray(jax.lax.scatter_add(a, indices.value, b, **options))
 
-    carried = (
-        scatter(error_of(into), error_of(updates)) if into.error is not None or updates.error is not None else None
-    )
     terms = scatter(np.ones(into.value.shape), np.ones(updates.value.shape))
-    absolute = scatter(np.abs(into.value), np.abs(updates.value))
-    return _sum(rounding, eqn, scatter(into.value, updates.value), absolute, terms, carried)
+    return _sum_by(rounding, eqn, scatter, [into, updates], terms)
 
 
 def _reduce_prod(rounding, eqn, x):

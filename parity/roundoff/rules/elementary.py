@@ -14,18 +14,15 @@ import numpy as np
 from ..bounded import Bounded, Reals, Rounding, Rule, unit_roundoff
 
 FLOAT32_U = unit_roundoff(np.float32)
-ROUNDINGS = 8
-"""4 ulp, in float32 and float64."""
-HALF_ROUNDINGS = 4
-"""In half precision: most are computed in float32 and rounded once, some of jax's in a few steps."""
+ROUNDINGS = 8  # 4 ulp, in float32 and float64
+HALF_ROUNDINGS = 4  # in half precision: most are computed in float32 and rounded once, some of jax's in a few steps
 
 ERF_ABSOLUTE = 8 * FLOAT32_U
 
 
 class Elementary(NamedTuple):
     value: Callable[[Reals], Reals]
-    carried: Callable[[Reals, Reals], Reals]
-    """(x, e) -> how far the value may move while x moves by e."""
+    carried: Callable[[Reals, Reals], Reals]  # (x, e) -> how far the value may move while x moves by e
     argument: Callable[[Reals], Reals] | None = None
     """What the implementation hands to exp, where that is rounded; more generally, further roundings."""
 

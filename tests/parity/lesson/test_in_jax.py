@@ -20,7 +20,7 @@ def test_the_twin_holds_no_rule_of_ours():
     assert rules(lambda x: lin(x, *PARAMS[0]), X) > 0, "and the count would find one"
 
 
-@pytest.mark.parametrize("net", [in_jax.net_by_hand, in_jax.net_custom_vjp(), in_jax.net_twin])
+@pytest.mark.parametrize("net", [in_jax.net_by_hand, in_jax.net_custom_vjp, in_jax.net_twin])
 def test_every_net_has_one_signature(net):
     result = net(PARAMS, X, TARG)
     assert result.output.shape == (2, 1) and result.loss.shape == () and result.x_bar.shape == X.shape

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pullback.data import load_mnist, normalize
-from pullback.parity.roundoff.bounded import SUM_CONSTANT
 from pullback.parity.roundoff.bounds import rounding_bounds
+from pullback.parity.roundoff.rules.arithmetic import SUM_CONSTANT
 
 U = 2.0**-24
 F32 = jnp.float32

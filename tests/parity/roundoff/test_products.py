@@ -22,7 +22,7 @@ from pullback.parity.lesson import in_jax, mnist
 from pullback.parity.lesson.mnist import batch, draw_params, net_comparison
 from pullback.parity.lesson.operators import operator_comparisons
 from pullback.parity.lesson.result import Result
-from pullback.parity.probes.builtin import PROBES
+from pullback.parity.probes.probe import PROBES
 from pullback.parity.roundoff import products as precision
 from pullback.parity.roundoff.products import BFLOAT16, BFLOAT16_3, BFLOAT16_6, FLOAT32, TF32, Products, products_of
 from pullback.parity.verdict.comparison import Comparison
@@ -366,7 +366,7 @@ def test_devices():
 ON_THE_SECOND = """
 import jax
 from pullback.parity.lesson import mnist
-from pullback.parity.probes.builtin import PROBES
+from pullback.parity.probes.probe import PROBES
 from pullback.parity.roundoff import products as precision
 from pullback.parity.verdict.comparison import Comparison
 
