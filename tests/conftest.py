@@ -52,7 +52,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "eight_devices: runs in a child process that makes eight devices of the CPU")
 
 
-# With `-n 2`: what one of two workers gets, it gets all of. Every test is by itself, but for these, known by their file.
+# With `-n 2`, any worker may get any test. Tests of one kind below go to one worker; a word in their file tells which.
 TOGETHER = {
     "eight_devices": "one child runs them",
     "start_processes": "they have deadlines, so one run of many processes at a time",
