@@ -92,7 +92,7 @@ FIGURES = {
 
 
 def moments(layer, activations, x):
-    """For each activation, the means and the stds of what it makes of the layer's output: one for each of DRAWS keys."""
+    """For each activation of the layer: the means and the stds of what comes out, one for each of DRAWS keys."""
 
     @jax.jit
     def of(key):
