@@ -83,11 +83,9 @@ class InJax:
         bars_of = functools.partial(_one_by_one, place=jax.device_put, stack=np.stack)
         return as_numpy(self._run(self.flat, on_device, cotangents, bars_of))
 
-    def wrapped(self, transform: Callable[..., Any]) -> Callable[[Sequence[Any], Sequence[Any]], Leaves]:
+    def run_under(self, transform: Callable[..., Any], leaves: Sequence[Any], cotangents: Sequence[Any]) -> Leaves:
         """`run` of the function under `transform` (`jax.checkpoint`, say)."""
-        return lambda leaves, cotangents: self._run(
-            transform(self.traced(leaves).__call__), leaves, cotangents, self._vmapped
-        )
+        return self._run(transform(self.traced(leaves).__call__), leaves, cotangents, self._vmapped)
 
     def without_vmap(self) -> None:
         """From now on the pullback is called once for each cotangent."""

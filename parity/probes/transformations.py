@@ -1,6 +1,7 @@
 """The rule under jax's transformations: each must give what the plain call gives, bit for bit or within the bound."""
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -105,7 +106,7 @@ def _scanned(run: InJax) -> Transformed:
 
 
 def _checkpointed(run: InJax) -> Transformed:
-    return run.wrapped(jax.checkpoint)
+    return functools.partial(run.run_under, jax.checkpoint)
 
 
 def _donated(case: Case) -> Leaves:
