@@ -13,11 +13,22 @@ TPU_VENV ?= .venv-tpu
 TPU_BIN := $(TPU_VENV)/bin
 TPU_LAYOUT := $(TPU_VENV)/layout-$(shell echo "$(SOURCES)" | cksum | cut -d' ' -f1)
 
+# So many tests run side by side.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
+# `make test AGAINST=wheel` tests the wheel, installed with the tools of .venv at hand, from a folder that holds nothing
+# of the checkout.
+AGAINST ?= checkout
+WHEEL_VENV ?= .venv-wheel
+ifeq ($(AGAINST),wheel)
+PYTEST := cd $(WHEEL_VENV) && bin/python -m pytest -n $(WORKERS) -c $(CURDIR)/pyproject.toml $(CURDIR)/tests
+endif
+
 # jax for a GPU brings gigabytes of CUDA, and would run the other targets on the GPU too.
 GPU_VENV ?= .venv-gpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install parity parity-gpu test test-tpu scaling bench bench-compare mutants notebooks notebooks-update export lint format wheel clean
+.PHONY: help install parity parity-gpu test test-fast test-tpu scaling bench bench-compare mutants notebooks notebooks-update export lint format wheel clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -27,8 +38,11 @@ install: $(LAYOUT)  ## the environment in .venv, with this checkout installed in
 parity: install  ## the main job: our gradients against jax.grad and torch on a real MNIST batch
 	@$(BIN)/pullback parity
 
-test: install  ## all tests
-	@$(BIN)/python -m pytest
+test: $(if $(filter wheel,$(AGAINST)),wheel,install)  ## all tests; with AGAINST=wheel, of the installed wheel
+	@$(PYTEST)
+
+test-fast: install  ## in a minute, for the edit loop: without the tests marked slow
+	@$(PYTEST) -m 'not slow'
 
 test-tpu: $(TPU_LAYOUT)  ## the real TPU compiler on our functions, with no TPU: tests, and a table of what it says
 	@JAX_PLATFORMS=cpu $(TPU_BIN)/python -m pytest tests/tpu
@@ -70,11 +84,11 @@ format: install  ## put the style right
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-wheel: install  ## build the wheel and run the tests against it, from an empty folder
-	@sh .ci/test-wheel $(BIN)/python
+wheel: install  ## the wheel, built and installed in .venv-wheel
+	@sh .ci/wheel $(VENV) $(WHEEL_VENV)
 
 clean:  ## remove the environment and everything built
-	rm -rf $(VENV) $(TPU_VENV) $(GPU_VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(WHEEL_VENV) $(TPU_VENV) $(GPU_VENV) build dist *.egg-info .jax_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/tools: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)

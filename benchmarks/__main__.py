@@ -5,6 +5,7 @@ step    one small batch, and how much of a call is not computing
 epoch   one epoch of SGD
 wide    a net of 1.9 million weights
 rows    time and memory over the number of rows
+lin     what the readable rule of lin costs, beside rules with another form of the weight's gradient
 cold    from the start of a process to its first result
 report  the parity check itself
 """
@@ -25,6 +26,7 @@ WORKLOADS = {
     "epoch": "epoch",
     "wide": "gradients",
     "rows": "gradients",
+    "lin": "lin_rule",
     "cold": "cold",
     "report": "cold",
 }

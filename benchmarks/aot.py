@@ -23,7 +23,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pullback.functional import forward_and_backward, mlp
-from pullback.functional.fused_pallas import _kernel_call
+from pullback.functional.experimental.fused_pallas import kernel_call
 from pullback.parallel import make_mesh, param_specs, sharded_sgd_epoch, sharded_value_and_grad
 
 LESSON, WIDE = (784, 50, 1), (784, 8192, 10)
@@ -168,7 +168,7 @@ def programs(
         donate_argnums=0,
     )
     if data == model == 1:
-        kernel = functools.partial(_kernel_call, tile_rows=512, interpret=False)
+        kernel = functools.partial(kernel_call, tile_rows=512, interpret=False)
         yield program("Pallas kernel", kernel, params, x, targ)
 
 

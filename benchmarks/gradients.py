@@ -56,12 +56,12 @@ def rows(plan: Plan) -> Tables:
         inputs = mnist_rows(n, LESSON)
         args = jax.device_put((inputs.params, inputs.x, inputs.targ))
         ready = [in_jax(name, net, args) for name, net in nets.items()]
-        timed = _timed(plan, ready, operations(LESSON, n, x_bar=False))
+        found = timed(plan, ready, operations(LESSON, n, x_bar=False))
         yield (
             f"rows, {n:,}",
             [
                 row._replace(extra={"rows": n, "temporary_mb": one.temporary_mb})
-                for row, one in zip(timed, ready, strict=True)
+                for row, one in zip(found, ready, strict=True)
             ],
         )
 
@@ -69,7 +69,7 @@ def rows(plan: Plan) -> Tables:
 def compare(plan: Plan, inputs: Inputs, x_bar: bool) -> list[Row]:
     """Everybody on the same batch: held against float64, then timed."""
     ready, missing = everybody(plan, inputs, x_bar)
-    return _timed(plan, ready, operations(inputs.sizes, len(inputs.x), x_bar)) + missing
+    return timed(plan, ready, operations(inputs.sizes, len(inputs.x), x_bar)) + missing
 
 
 def everybody(plan: Plan, inputs: Inputs, x_bar: bool) -> tuple[list[Ready], list[Row]]:
@@ -132,7 +132,8 @@ def _in_numpy(name: str, net: peers.Net, args: tuple) -> Ready:
     return Ready(name, lambda: net(*args), None, peak / 1e6)
 
 
-def _timed(plan: Plan, ready: list[Ready], gflop: float) -> list[Row]:
+def timed(plan: Plan, ready: list[Ready], gflop: float) -> list[Row]:
+    """Rows of those that are ready, which take turns. gflop: the operations of their products, in 10**9."""
     times = in_turn([Call(one.run) for one in ready], plan.rounds)
     floor_ms = 1e3 * gflop / plan.gflops
     # What reads uint8 or float32, and in which order, is each one's own affair: the floor is that of the products.

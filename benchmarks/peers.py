@@ -12,7 +12,12 @@ import jax
 import numpy as np
 import torch
 
-from pullback.functional import forward_and_backward, fused_mlp_loss, fused_value_and_grad
+from pullback.functional import (
+    forward_and_backward,
+    fused_forward_and_backward,
+    fused_mlp_loss,
+    fused_value_and_grad,
+)
 from pullback.parity.case.torch_arrays import to_numpy, to_torch
 from pullback.parity.lesson import in_jax, in_torch
 
@@ -34,7 +39,7 @@ def in_jax_(x_bar: bool) -> dict[str, Net]:
     return {
         BASE: grad_of(in_jax.twin_loss, x_bar),
         HAND: forward_and_backward if x_bar else lambda *args: forward_and_backward(*args)[:2],
-        FUSED: functools.partial(fused_value_and_grad, x_bar=x_bar),
+        FUSED: fused_forward_and_backward if x_bar else fused_value_and_grad,
         GRAD: grad_of(fused_mlp_loss, x_bar),
     }
 

@@ -1,8 +1,8 @@
-"""The weight's gradient in three forms: what each costs, in time and memory, in XLA and in torch.
+"""The weight's gradient in its forms: what each costs, in time and memory, in XLA and in torch.
 
     python benchmarks/weight_grad.py [--rows N ...]
 
-The lesson's first layer, 784 -> 50, on rows of MNIST with a random cotangent, float32. All six are first held against
+The lesson's first layer, 784 -> 50, on rows of MNIST with a random cotangent, float32. All are first held against
 float64 within the derived bound; then they are timed in turn, round after round, and the median of the rounds is shown
 with its ratio to the fastest. Both frameworks use all cores. Memory: XLA's own figure for the buffers of the compiled
 function beside its arguments, torch's allocations as its profiler counts them; both with the result.
@@ -26,12 +26,17 @@ from rich.console import Console
 from rich.table import Table
 
 from pullback.data import load_mnist
-from pullback.functional import weight_grad_einsum, weight_grad_matmul, weight_grad_outer
+from pullback.functional import weight_grad_einsum, weight_grad_matmul, weight_grad_outer, weight_grad_transposed
 from pullback.parity.lesson.mnist import batch
 from pullback.parity.verdict.comparison import Comparison
 
 HIDDEN, ROUNDS = 50, 11
-IN_JAX = {"outer": weight_grad_outer, "einsum": weight_grad_einsum, "matmul": weight_grad_matmul}
+IN_JAX = {
+    "outer": weight_grad_outer,
+    "einsum": weight_grad_einsum,
+    "matmul": weight_grad_matmul,
+    "transposed": weight_grad_transposed,
+}
 IN_TORCH = {
     "outer": lambda x, y_bar: (x.unsqueeze(-1) * y_bar.unsqueeze(1)).sum(0),
     "einsum": lambda x, y_bar: torch.einsum("ni,no->io", x, y_bar),

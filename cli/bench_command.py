@@ -19,7 +19,7 @@ def bench(
         typer.Option(
             metavar="NAME",
             show_default="all",
-            help="Only this one, may be repeated: lesson, step, epoch, wide, rows, cold, report.",
+            help="Only this one, may be repeated: lesson, step, epoch, wide, rows, lin, cold, report.",
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes: to see that everything runs.")] = False,

@@ -1,5 +1,7 @@
 """Pure functions with hand-written reverse passes. Everything works under jit, vmap, scan and checkpoint."""
 
+from typing import TYPE_CHECKING
+
 from ._typing import Params as Params
 from .activation_stats import LayerStats as LayerStats
 from .activation_stats import Stats as Stats
@@ -8,11 +10,11 @@ from .conv2d import conv2d as conv2d
 from .conv2d import conv2d_bwd as conv2d_bwd
 from .conv2d import conv2d_fwd as conv2d_fwd
 from .epoch import sgd_epoch as sgd_epoch
-from .fused import fused_mlp_loss as fused_mlp_loss
-from .fused import fused_mlp_loss_bwd as fused_mlp_loss_bwd
-from .fused import fused_mlp_loss_fwd as fused_mlp_loss_fwd
+from .fused import fused_forward_and_backward as fused_forward_and_backward
 from .fused import fused_value_and_grad as fused_value_and_grad
-from .fused_pallas import fused_value_and_grad_pallas as fused_value_and_grad_pallas
+from .fused_loss import fused_mlp_loss as fused_mlp_loss
+from .fused_loss import fused_mlp_loss_bwd as fused_mlp_loss_bwd
+from .fused_loss import fused_mlp_loss_fwd as fused_mlp_loss_fwd
 from .init import fans as fans
 from .init import init_mlp as init_mlp
 from .init import kaiming_normal as kaiming_normal
@@ -51,3 +53,18 @@ from .shifted_relu import shifted_relu_fwd as shifted_relu_fwd
 from .weight_grad import weight_grad_einsum as weight_grad_einsum
 from .weight_grad import weight_grad_matmul as weight_grad_matmul
 from .weight_grad import weight_grad_outer as weight_grad_outer
+from .weight_grad import weight_grad_transposed as weight_grad_transposed
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of this module's
+
+    def __getattr__(name: str) -> object:
+        """Finds `fused_value_and_grad_pallas` where it was in 0.1.0, with a DeprecationWarning."""
+        if name != "fused_value_and_grad_pallas":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import warnings
+
+        from .experimental import fused_value_and_grad_pallas
+
+        where = f"from pullback.functional.experimental import {name}"
+        warnings.warn(f"{name} is experimental: {where}", DeprecationWarning, stacklevel=2)
+        return fused_value_and_grad_pallas

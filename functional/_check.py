@@ -1,4 +1,4 @@
-"""What every op asks of its arguments, at trace time: floating-point arrays of one dtype."""
+"""Checks that every op makes of its arguments, at trace time: floating-point arrays of one dtype."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 def describe(value: Any) -> str:
-    """`float32[64,784]` for an array, the type's name for anything else."""
+    """Returns `float32[64,784]` for an array, and the type's name for anything else."""
     if isinstance(value, (jax.Array, np.ndarray, np.generic)):
         return f"{value.dtype}[{','.join(map(str, value.shape))}]"
     return type(value).__name__
 
 
 def float_dtype(op: str, **arrays: Any) -> np.dtype:
-    """The one floating-point dtype of all `arrays`.
+    """Returns the one floating-point dtype of all `arrays`.
 
-    Raises TypeError if one is no array of a dtype in DTYPES, or if two dtypes differ: a silent promotion in
-    forward would have to be undone in backward, where a cotangent must have its primal's dtype.
+    Raises TypeError if one is no array of a dtype in DTYPES, or if two dtypes differ: backward would have to undo a
+    silent promotion in forward, because a cotangent must have its primal's dtype.
     """
     first, dtype = "", None
     for name, array in arrays.items():
@@ -41,14 +41,14 @@ def float_dtype(op: str, **arrays: Any) -> np.dtype:
 
 
 def accumulator(dtype: np.dtype) -> np.dtype:
-    """The dtype sums are kept in: float32 for half precision, the dtype itself otherwise."""
+    """Returns the dtype in which sums are kept: float32 for half precision, the dtype itself otherwise."""
     return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
 
 
 def scalar(op: str, name: str, value: Any, dtype: np.dtype) -> jax.Array:
-    """One real number, a Python one or an array without axes, in `dtype`. (Under jit a Python number is an array.)
+    """Returns a real number, given as a Python number or as an array without axes, as an array of `dtype`.
 
-    Raises TypeError if it is anything else.
+    Raises TypeError for any other value.
     """
     is_array = isinstance(value, (jax.Array, np.ndarray, np.generic))
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -59,6 +59,6 @@ def scalar(op: str, name: str, value: Any, dtype: np.dtype) -> jax.Array:
 
 
 def scalar_bar(value: Any, bar: jax.Array) -> jax.Array | None:
-    """The cotangent of a `scalar`, in its own dtype; None for a whole number, which has none."""
+    """Returns the cotangent of a `scalar` in the scalar's own dtype, or None for a whole number, which has none."""
     dtype = jnp.result_type(value)
     return bar.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else None

@@ -1,12 +1,13 @@
-"""A tile of rows through the net, forward and backward, with the batch axis last.
+"""A tile of rows goes through the net, forward and backward, with the batch axis last.
 
-h_0 is the tile as it lies, x[rows, fan_in]; every activation after it has its units first and its rows last:
+h_0 is the tile as it lies in memory, x[rows, fan_in]. Every activation after it has its units first, its rows last:
 
     forward     z_k = w_k^T h_{k-1} + b_k        h_k = relu(z_k)        d = z_last - targ^T
     backward    z_last_bar = scale d             z_{k-1}_bar = w_k z_k_bar where h_{k-1} > 0, else 0
                 w_k_bar^T = z_k_bar h_{k-1}^T    b_k_bar = z_k_bar summed over the rows
 
-So x is read as it lies and no activation is transposed. Why that is fast on a CPU: docs/performance.md.
+So x is read as it lies, and no activation is transposed. The weight's gradient comes out as its transpose: a matrix
+product with few rows, which a CPU computes faster than one with few columns. docs/performance.md has the figures.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -22,24 +23,27 @@ from .mlp import mlp_loss
 from .relu import relu_bwd, relu_fwd
 
 Sums: TypeAlias = list[tuple[Array, Array | None]]
-"""Per layer `(w_bar^T, b_bar)`, b_bar a column, in the accumulator's dtype."""
+"""For each layer `(w_bar^T[units, inputs], b_bar[units, 1])`, in the accumulator's dtype."""
 
 
 class Turned(NamedTuple):
-    """A layer's parameters, with the weight in both orders: each product takes the one that suits it."""
+    """A layer's parameters, with the weight in both orders: each product takes the order that suits it."""
 
     w: Array
+    """`[inputs, units]`."""
     w_t: Array
+    """`[units, inputs]`."""
     b: Array | None
-    """`[units, 1]`, a column, as activations have their units first."""
+    """`[units, 1]`: a column, because activations have their units first."""
 
 
 class Tile(NamedTuple):
-    """What a tile adds to the totals, and its own cotangents."""
+    """What one tile adds to the sums over the batch, and the cotangents of its own rows."""
 
     squares: Array
-    """The sum of d^2."""
+    """The sum of d^2 over the tile."""
     sums: Sums
+    """The weights' and biases' cotangents, added up over the tile."""
     z1_bar: Array
     """`[h_1, rows]`."""
     output_bar: Array
@@ -47,9 +51,9 @@ class Tile(NamedTuple):
 
 
 def checked(params: Params, x: Any, targ: Any, *, raw: bool) -> tuple[Params, Array, Array, jnp.dtype]:
-    """params, x and targ as jax arrays, and the loss's dtype. raw: whether x may be uint8 too.
+    """Returns params, x and targ as jax arrays, and the loss's dtype. raw: whether x may be uint8 too.
 
-    Raises what `mlp_loss` raises for what does not fit.
+    Raises the errors of `mlp_loss` where a shape or dtype does not fit.
     """
     seen = jax.ShapeDtypeStruct(x.shape, targ.dtype) if raw and getattr(x, "dtype", None) == jnp.uint8 else x
     dtype = jax.eval_shape(mlp_loss, params, seen, targ).dtype
@@ -57,7 +61,10 @@ def checked(params: Params, x: Any, targ: Any, *, raw: bool) -> tuple[Params, Ar
 
 
 def checked_mask(op: str, mask: Any, shape: tuple[int, ...], whose: str) -> Array:
-    """mask as a jax array. Raises TypeError or ValueError unless it is one of bools of that shape."""
+    """Returns mask as a jax array. Raises TypeError unless it holds bools, ValueError unless it has that shape.
+
+    whose: the name of what has the shape, for the error.
+    """
     if getattr(mask, "dtype", None) != jnp.bool_:
         raise TypeError(f"{op}: mask must be an array of bools; got {describe(mask)}")
     if mask.shape != shape:
@@ -66,12 +73,12 @@ def checked_mask(op: str, mask: Any, shape: tuple[int, ...], whose: str) -> Arra
 
 
 def turn(params: Params) -> list[Turned]:
-    """Each `w^T`, made once: kept apart from the products, else XLA folds it into them and picks slower kernels."""
+    """Transposes each w once. The barrier keeps XLA from folding that into the products, which makes them slower."""
     return [Turned(w, lax.optimization_barrier(w.T), None if b is None else b[:, None]) for w, b in params]
 
 
 def turn_back(sums: Sums, params: Params) -> Params:
-    """Cotangents in the structure and dtypes of params."""
+    """Returns the cotangents in the structure, shapes and dtypes of params."""
     return [
         (
             lax.optimization_barrier(w_bar_t).T.astype(w.dtype),
@@ -82,16 +89,17 @@ def turn_back(sums: Sums, params: Params) -> Params:
 
 
 def of_rows(mask: Array | None) -> Callable[[Array], Array]:
-    """What makes 0 of d's columns where a row's mask is False."""
+    """Returns the function that sets the columns of d to 0 where the row's mask is False."""
     return lambda d: d if mask is None else jnp.where(mask[None, :], d, jnp.zeros((), d.dtype))
 
 
 def whole_batch(
     squares: Array, sums: Sums, size: int, mask: Array | None, axis_name: Hashable | None, acc: jnp.dtype
 ) -> tuple[Array, Sums, Array]:
-    """squares and sums of the whole batch, and the number of elements of targ (here: size) whose mask is True.
+    """Returns squares and sums of the whole batch, and the number of elements of targ in rows whose mask is True.
 
-    With axis_name, one all-reduce adds up what the devices along that axis have: all of it goes in together.
+    size: the number of elements of targ on this device. With axis_name, one all-reduce adds up all three over the
+    devices along that axis.
     """
     rows = jnp.ones((), acc) if mask is None else jnp.sum(mask, dtype=acc)
     count = rows * (size if mask is None else size // max(mask.size, 1))
@@ -105,13 +113,14 @@ def tile_pass(
     scale: float,
     kept: Callable[[Array], Array] = lambda d: d,
 ) -> Tile:
-    """One tile `x[rows, fan_in]`, `targ_t[fan_out, rows]`, forward and backward.
+    """Takes one tile `x[rows, fan_in]`, `targ_t[fan_out, rows]` forward and backward. Its arrays have one dtype.
 
-    scale is d's factor in its cotangent. kept: what makes 0 of those columns of d that are no rows of the batch.
+    scale: the factor of d in output_bar. kept: a function that sets to 0 those columns of d that are no rows of the
+    batch (padding). Products and sums accumulate in the accumulator's dtype.
     """
     dtype, acc = targ_t.dtype, accumulator(targ_t.dtype)
-    # relu in the accumulator's dtype: not every TPU can compare in half precision, and it makes no other numbers.
-    # inputs[k] is what layer k sees: x, then activations with the batch axis last.
+    # relu is computed in the accumulator's dtype: not every TPU can compare in half precision, and the values are the
+    # same. inputs[k] is the input of layer k: x, then activations with the batch axis last.
     inputs, z = [x], jnp.zeros((), acc)
     for k, (_, w_t, b) in enumerate(layers):
         if k:
@@ -133,6 +142,6 @@ def tile_pass(
 
 
 def dot(a: Array, b: Array, a_axis: int, b_axis: int) -> Array:
-    """The sum over a's axis a_axis and b's axis b_axis, in the accumulator's dtype."""
+    """The product of matrices a and b, summed over a's axis a_axis and b's axis b_axis, in the accumulator's dtype."""
     dims = (((a_axis,), (b_axis,)), ((), ()))
     return lax.dot_general(a, b, dims, preferred_element_type=accumulator(a.dtype))

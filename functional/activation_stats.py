@@ -1,6 +1,6 @@
-"""activation_stats: what becomes of the activations, layer by layer. Do they vanish, explode, die?
+"""activation_stats: statistics of the activations, layer by layer. Do they vanish, explode or die?
 
-Source: the lesson prints mean and std after each layer; the reasons are in init.py.
+Source: the lesson prints mean and std after each layer. functional/init.py says what they should be.
 """
 
 import math
@@ -18,7 +18,7 @@ from .relu import relu
 
 
 class Stats(NamedTuple):
-    """Of one array of activations, over all its elements."""
+    """Statistics over all elements of one array of activations."""
 
     mean: Float[Array, ""]
     std: Float[Array, ""]
@@ -26,14 +26,16 @@ class Stats(NamedTuple):
 
 
 class LayerStats(NamedTuple):
-    """Of one layer: what lin returned, and what the activation made of it (nothing, after the last layer)."""
+    """Statistics of one layer."""
 
     z: Stats
+    """Of what `lin` returned."""
     h: Stats
+    """Of what the activation returned. After the last layer, which has none, it is z."""
     off: Float[Array, ""]
     """Fraction of the activations, 0 to 1, that let no gradient through."""
     dead: Float[Array, ""]
-    """Fraction of the units that are off for every row: nothing that these rows say changes their weights."""
+    """Fraction of the units, 0 to 1, that are off for every row, so that these rows do not change their weights."""
 
 
 def activation_stats(
@@ -41,14 +43,19 @@ def activation_stats(
     x: Float[Array, "*batch fan_in"],
     activation: Callable[[Array], Array] = relu,
 ) -> list[LayerStats]:
-    """Statistics of a dense net's activations, one LayerStats a layer, first layer first.
+    """Statistics of a dense net's activations: a list of one LayerStats for each layer, first layer first.
 
-    The net is `mlp`'s, with `activation` (element by element) between its layers in place of relu; none follows the
-    last layer, so its h is its z, and nothing is off. An element is off where the activation's derivative is 0, as its
-    own reverse pass says, so that a shifted relu's dead units count as dead too. Works under jit and with any number
-    of leading axes; half precision is summed in float32, and what is tiny or huge is scaled before it is squared, so
-    that 1e-30 is told from 0. Without rows all figures are NaN; a NaN activation lets no gradient through relu.
-    Raises ValueError or TypeError where a layer does not fit, naming it.
+    Shapes: params and `x[..., fan_in]` as for `mlp`, all of one dtype. Every figure is a number of that dtype, or of
+    float32 for half precision, which is summed in it; fractions have jax's default float. Values are scaled before they
+    are squared, so that 1e-30 is told from 0. Without rows all figures are NaN.
+
+    activation: a function of each element, which stands between the layers in place of relu. None follows the last
+    layer, so its h is its z, and nothing is off. An element is off where the activation's own reverse pass gives the
+    derivative 0, so that a shifted relu's dead units count as dead too. relu lets no gradient through a NaN.
+
+    Raises:
+        ValueError: the widths of params and x do not fit; the message names the layer.
+        TypeError: an argument is no floating-point array, or the dtypes differ.
     """
     check_params("activation_stats", params, x)
     layers = []

@@ -6,9 +6,10 @@
                         of  y_bar[n, i, j, o] w[a, b, c, o]
     b_bar[o]          = y_bar summed over n, i, j
 
-with stride s, dilation d and padding p (one of each an axis; outside of x are zeros). Both are convolutions again:
-w_bar slides y_bar over x, in steps of d and spread by s, with rows n in the part of channels; x_bar spreads y_bar by s
-and slides the kernel over it, turned by half a turn and its channels exchanged.
+with stride s, dilation d and padding p, one of each for an axis. x is 0 outside of itself. Both gradients are
+convolutions again. w_bar slides y_bar, spread by s, over x in steps of d, and sums over rows n as forward sums over
+channels. x_bar spreads y_bar by s and slides the kernel over it, rotated by 180 degrees and with its channel axes
+exchanged.
 
 Source: Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4.
 """
@@ -25,7 +26,7 @@ from ._typing import Array, Float
 
 Pair: TypeAlias = int | tuple[int, int]
 Padding: TypeAlias = Literal["SAME", "VALID"] | int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
-# x and w: each is the other's gradient. b only tells backward whether there was one; no value of it is read.
+# x and w, because each is a factor of the other's gradient; and b, which only tells backward whether there was one.
 Residuals: TypeAlias = tuple[Array, Array, Array | None]
 Pads: TypeAlias = Sequence[tuple[int, int]]
 
@@ -38,7 +39,7 @@ def _pair(name: str, value: Pair, least: int) -> tuple[int, int]:
 
 
 def _pads(padding: Padding, size: Sequence[int], window: Sequence[int], stride: Sequence[int]) -> Pads:
-    """`(before, after)` for each axis."""
+    """Returns `(before, after)` for each axis."""
     if isinstance(padding, str):
         if padding not in ("SAME", "VALID"):
             raise ValueError(f"conv2d: padding must be 'SAME', 'VALID', an integer, or a tuple of two; got {padding!r}")
@@ -50,7 +51,7 @@ def _pads(padding: Padding, size: Sequence[int], window: Sequence[int], stride: 
 
 
 def _geometry(x: Array, w: Array, stride: Pair, padding: Padding, dilation: Pair):
-    """Strides, pads and dilations, one an axis. Raises ValueError where they do not fit x and w."""
+    """Returns strides, pads and dilations, one for each axis. Raises ValueError where they do not fit x and w."""
     strides, dilations = _pair("stride", stride, 1), _pair("dilation", dilation, 1)
     window = [(k - 1) * d + 1 for k, d in zip(w.shape[:2], dilations, strict=True)]
     pads = _pads(padding, x.shape[1:3], window, strides)
@@ -103,14 +104,15 @@ def conv2d(
     `x[n, c_in, height, width]` and `w[c_out, c_in, ...]`.) All of one dtype, which is also the result's; half precision
     computes in float32 and rounds once.
 
-    stride, dilation: an integer, or one an axis. padding: "VALID" (none), "SAME" (ceil(height / stride) rows out), an
-    integer on all sides (torch's), one an axis, or `((top, bottom), (left, right))`. These three are static.
+    stride, dilation: an integer, or one for each axis. padding: "VALID" (none), "SAME" (the result has
+    ceil(height / stride) rows), an integer for all sides (as in torch), one for each axis, or `((top, bottom),
+    (left, right))`. These three are static.
 
     Residuals: `x` and `w`, which are alive anyway.
 
     Raises:
         TypeError: an argument is no floating-point array, or the dtypes differ.
-        ValueError: a shape, stride, padding or dilation does not fit; the message says what came.
+        ValueError: a shape, stride, padding or dilation does not fit; the message names it and what came.
     """
     return _conv2d(x, w, b, stride, padding, dilation)
 
@@ -123,7 +125,7 @@ def conv2d_fwd(
     padding: Padding = "VALID",
     dilation: Pair = 1,
 ) -> tuple[Float[Array, "n out_height out_width c_out"], Residuals]:
-    """`conv2d`, and what backward needs."""
+    """`(y, residuals)`: the result of `conv2d`, and what `conv2d_bwd` needs."""
     return _conv2d(x, w, b, stride, padding, dilation), (x, w, b)
 
 
@@ -146,8 +148,8 @@ def conv2d_bwd(
     x_bar_pads, w_bar_pads = [], []
     for axis, (s, d, (before, _after)) in enumerate(zip(strides, dilations, pads, strict=True)):
         size, reach, spread = x.shape[1 + axis], (w.shape[axis] - 1) * d, (y_bar.shape[1 + axis] - 1) * s
-        # Whatever is before, so much after that the result has x's size, or the kernel's. Less than 0 cuts off the
-        # part of x that the stride never came to.
+        # The padding after is what gives the result x's size, or the kernel's. Less than 0 cuts off the part of x that
+        # the stride never reached.
         x_bar_pads.append((reach - before, size - 1 - spread + before))
         w_bar_pads.append((before, spread + reach + 1 - before - size))
     x_bar = jax.lax.conv_general_dilated(

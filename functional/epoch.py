@@ -3,9 +3,9 @@
     for each step t, with the rows order[t] of the data:        loss_t, grads = value_and_grad(mlp_loss)(params, ...)
                                                                 params = params - lr grads
 
-One `lax.scan`, so that no step waits for Python; the data stay on the device as they are (uint8, say), and a minibatch
-is gathered and widened inside its step. Each step is functional/_tile.py's, and the weights stay in its order from the
-first step to the last.
+It is one `lax.scan`, so that no step waits for Python. The data stay on the device as they are (uint8, say), and each
+step gathers and widens its own minibatch. A step is one tile of functional/_tile.py, and the weights stay transposed,
+as tiles take them, from the first step to the last.
 
 Source: Robbins & Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22, 1951.
 """
@@ -37,18 +37,21 @@ def sgd_epoch(
     """`(params, losses)` after one step of gradient descent on `mlp_loss` for each row of order.
 
     Shapes: `x[n, fan_in]`, of params' dtype or uint8; `targ[n]` or `targ[n, fan_out]`, of params' dtype;
-    `order[steps, batch]`, integers: which rows each step sees. losses[t] is step t's loss, before its update. The net's
-    input is `(x - mean) / std`; lr, mean and std are real numbers or arrays of one, so they may be traced.
+    `order[steps, batch]`, integers: the rows that each step sees. The new params have the shapes and dtypes of the old;
+    `losses[steps]` holds each step's loss before its update. The net's input is `(x - mean) / std`. lr, mean and std
+    are real numbers or arrays of one without axes, so they may be traced. Half precision accumulates in float32.
 
-    mask: bools of order's shape; where False, a step has no row in that place, and its mean is that of the others (so
-    that the last step may be smaller). axis_name: that of a mapped axis (`jax.shard_map`) along which the data and
-    order's second axis are divided; each step is then one of the whole batch, by one all-reduce.
+    mask: bools of order's shape. Where it is False, a step has no row in that place, and its mean is that of the other
+    rows, so that the last step may be smaller. axis_name: the name of a mapped axis (`jax.shard_map`) along which the
+    data and order's second axis are divided. Each step is then one of the whole batch, by one all-reduce.
 
-    To be jitted as `jax.jit(sgd_epoch, donate_argnums=0)`: the new params then take the place of the old. Shuffle on
-    the host: `rng.permutation(n)[: steps * batch].reshape(steps, batch)`; sorting random keys on a CPU costs a fifth of
-    the epoch. An index out of range takes the nearest row, since compiled code cannot raise.
+    Jit it as `jax.jit(sgd_epoch, donate_argnums=0)`: the new params then take the place of the old. Shuffle on the
+    host: `rng.permutation(n)[: steps * batch].reshape(steps, batch)`. Sorting random keys on a CPU costs a fifth of the
+    epoch. An index out of range takes the nearest row, because compiled code cannot raise.
 
-    Raises ValueError for a shape, TypeError for a dtype, that does not fit.
+    Raises:
+        ValueError: a shape does not fit.
+        TypeError: a dtype does not fit, order holds no integers, or mask no bools.
     """
     kind = getattr(order, "dtype", None)
     if kind is None or not jnp.issubdtype(kind, jnp.integer):
@@ -67,7 +70,7 @@ def sgd_epoch(
     lr, mean, std = (scalar("sgd_epoch", k, v, acc) for k, v in (("lr", lr), ("mean", mean), ("std", std)))
     targets = targ.reshape(len(x), params[-1][0].shape[1])
     size = order.shape[1] * targets.shape[1]
-    # Of a masked or divided batch the number of rows is known only in its step: it then divides what was added up.
+    # The number of rows of a masked or divided batch is known only in its step, and then divides the sums.
     later = mask is not None or axis_name is not None
     scale = 2.0 if later else 2 / size
 

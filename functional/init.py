@@ -1,4 +1,4 @@
-"""Initial weights: who chooses the standard deviation, and why.
+"""Initial weights: which standard deviation each initialization chooses, and why.
 
     Xavier    std = gain sqrt(2 / (fan_in + fan_out))     keeps the variance through a linear layer, a
                                                           compromise between forward and backward
@@ -6,8 +6,8 @@
                                                           a its slope below zero (0: relu, 1: no rectifier)
     uniform   on -bound .. bound has the std bound / sqrt(3), so bound = sqrt(3) std
 
-A weight is `[fan_in, fan_out]`; of a convolution `[kernel..., in, out]`, where each output sees `kernel... x in`
-inputs and each input goes to `kernel... x out` outputs. (torch has both the other way round: `[out, in, kernel...]`.)
+A dense weight is `[fan_in, fan_out]`. A convolution's is `[kernel..., in, out]`: each output sees `kernel... x in`
+inputs, and each input goes to `kernel... x out` outputs. (torch has both the other way round: `[out, in, kernel...]`.)
 
 Sources: Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS
 2010, eq. 12 and 16; He et al., "Delving deep into rectifiers", ICCV 2015, section 2.2, eq. 10, 14 and 15.
@@ -37,7 +37,7 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
 
 
 def _sizes(op: str, shape: Any, least: int, expected: str, name: str = "shape") -> tuple[int, ...]:
-    """`shape` as Python integers, NumPy's too. Raises ValueError if it is not `least` or more positive ones."""
+    """Returns `shape` as Python integers. Raises ValueError unless it is `least` or more positive integers."""
     try:
         sizes = tuple(operator.index(size) for size in shape if not isinstance(size, bool))
     except TypeError:
@@ -67,7 +67,7 @@ def _kaiming_std(op: str, shape: Sequence[int], mode: Mode, negative_slope: floa
 
 
 def _float(dtype: jax.typing.DTypeLike | None) -> np.dtype:
-    """The dtype of weights. Raises TypeError if it is no real floating-point dtype."""
+    """Returns the dtype of weights. Raises TypeError unless it is a real floating-point dtype."""
     chosen = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
     if not jnp.issubdtype(chosen, jnp.floating):
         raise TypeError(f"dtype must be a floating-point dtype; got {chosen}")
@@ -76,7 +76,7 @@ def _float(dtype: jax.typing.DTypeLike | None) -> np.dtype:
 
 def _normal(key: Array, shape: Sequence[int], std: float, dtype: jax.typing.DTypeLike | None) -> Array:
     dtype = _float(dtype)
-    # Drawn in float32 at least: a normal drawn in half precision has no tails.
+    # It is drawn in float32 at least: a normal that is drawn in half precision has no tails.
     drawn = jax.random.normal(key, tuple(shape), accumulator(dtype))
     return (drawn * std).astype(dtype)
 
@@ -92,7 +92,7 @@ def xavier_normal(
 ) -> Float[Array, "*shape"]:
     """Normal weights of mean 0 and std `gain sqrt(2 / (fan_in + fan_out))`.
 
-    shape: `(fan_in, fan_out)` or `(kernel..., in, out)`. gain: as of `torch.nn.init.calculate_gain`; 1 where no
+    shape: `(fan_in, fan_out)` or `(kernel..., in, out)`. gain: what `torch.nn.init.calculate_gain` returns; 1 where no
     activation follows. dtype: jax's default float if None. Raises ValueError if `shape` is neither of the two.
     Source: Glorot & Bengio 2010, eq. 12.
     """

@@ -20,22 +20,30 @@ from .mse import mse_bwd, mse_fwd
 from .relu import relu_bwd, relu_fwd
 
 Tree: TypeAlias = Any
-"""A layer's parameters: `(w, b)`, a list of such, or None where it has none."""
+"""A layer's parameters: `(w, b)`, a list of such, or None for a layer that has none."""
 
 
 class Layer(NamedTuple):
     """A step of a net, as plain data. Write your own from a rule's `_fwd` and `_bwd`."""
 
     init: Callable[[Array], Tree]
-    """`key -> params`; for a layer that has none, `no_params` itself, by which `serial` knows it."""
+    """`key -> params`. A layer whose init returns None has no parameters."""
     forward: Callable[..., tuple[Array, Any]]
     """`(params, *inputs) -> (y, residuals)`."""
     backward: Callable[[Any, Array], tuple[Any, ...]]
     """`(residuals, y_bar) -> (params_bar, *input_bars)`."""
 
+    @property
+    def has_params(self) -> bool:
+        """Whether init returns parameters. It is traced for that, and draws nothing."""
+        try:
+            return jax.eval_shape(self.init, jax.random.key(0)) is not None
+        except jax.errors.JAXTypeError:  # an init that looks into the key, to draw with NumPy, cannot be traced
+            return True
+
 
 def no_params(key: Array) -> None:
-    """The `init` of a layer without parameters."""
+    """An `init` for a layer without parameters: it returns None."""
 
 
 def Lin(fan_in: int, fan_out: int, init: Callable[[Array, tuple[int, int]], Any] = kaiming_normal) -> Layer:
@@ -61,7 +69,7 @@ def _lin_backward(residuals, y_bar):
 
 
 def Relu() -> Layer:
-    """Rectifier; no parameters."""
+    """Rectifier. It has no parameters."""
     return Layer(no_params, _relu_forward, _relu_backward)
 
 
@@ -74,7 +82,7 @@ def _relu_backward(residuals, y_bar):
 
 
 def Mse() -> Layer:
-    """Mean squared error; no parameters and two inputs, output and targ. In `serial`, the last layer."""
+    """Mean squared error. It has no parameters and two inputs, output and targ. In `serial` it must be last."""
     return Layer(no_params, _mse_forward, _mse_backward)
 
 
@@ -87,15 +95,16 @@ def _mse_backward(residuals, loss_bar):
 
 
 def serial(*layers: Layer) -> Layer:
-    """The layers one after the other, as one layer: serials can be nested.
+    """Chains the layers into one layer, so serials can be nested.
 
-    Its parameters are a list with one entry for each layer that has any, so those of `serial(Lin(784, 50), Relu(),
-    Lin(50, 1))` are `mlp`'s. Inputs beyond the first go to the last layer: `forward(params, x, targ)` where that is
-    `Mse()`. With `loss, residuals = forward(params, x, targ)`, the gradients are
-    `grads, x_bar, targ_bar = backward(residuals, jnp.ones_like(loss))`.
+    Its parameters are a list with one entry for each layer that has any (None if no layer has), so those of
+    `serial(Lin(784, 50), Relu(), Lin(50, 1))` are `mlp`'s. The first input goes to the first layer, and all further
+    inputs go to the last: `forward(params, x, targ)` where that is `Mse()`. With `loss, residuals = forward(params, x,
+    targ)`, the gradients are `grads, x_bar, targ_bar = backward(residuals, jnp.ones_like(loss))`.
 
-    Raises ValueError without layers, or (in forward) for params that are not one entry a layer; TypeError for what is
-    no Layer.
+    Raises:
+        ValueError: there are no layers, or (in forward) params do not have one entry for each layer that has any.
+        TypeError: an argument is no Layer.
     """
     if not layers:
         raise ValueError("serial: needs at least one layer")
@@ -103,11 +112,12 @@ def serial(*layers: Layer) -> Layer:
         if not isinstance(layer, Layer):
             hint = ": call it" if callable(layer) else ""
             raise TypeError(f"serial: layers[{position}] must be a Layer; got {_name(layer)}{hint}")
-    count = sum(layer.init is not no_params for layer in layers)
+    with_params = [layer.has_params for layer in layers]
+    count = sum(with_params)
 
     def init_serial(key: Array) -> list[Tree]:
-        keys = iter(jax.random.split(key, count))
-        return [layer.init(next(keys)) for layer in layers if layer.init is not no_params]
+        drawing = [layer for layer, has in zip(layers, with_params, strict=True) if has]
+        return [layer.init(key) for layer, key in zip(drawing, jax.random.split(key, count), strict=True)]
 
     def forward(params: Sequence[Tree] | None, x: Array, *more: Array) -> tuple[Array, list[Any]]:
         params = [] if params is None and not count else params
@@ -117,18 +127,18 @@ def serial(*layers: Layer) -> Layer:
                 f"serial: params must be a list with one entry for each of the {count} layers that have any; got {got}"
             )
         own, residuals = iter(params), []
-        for position, layer in enumerate(layers, start=1):
+        for position, (layer, has) in enumerate(zip(layers, with_params, strict=True), start=1):
             inputs = (x, *more) if position == len(layers) else (x,)
-            x, kept = layer.forward(None if layer.init is no_params else next(own), *inputs)
+            x, kept = layer.forward(next(own) if has else None, *inputs)
             residuals.append(kept)
         return x, residuals
 
     def backward(residuals: list[Any], y_bar: Array) -> tuple[Any, ...]:
         bar, more_bars, params_bar = y_bar, None, []
-        for layer, kept in zip(reversed(layers), reversed(residuals), strict=True):
+        for layer, has, kept in reversed(list(zip(layers, with_params, residuals, strict=True))):
             own_bar, bar, *others = layer.backward(kept, bar)
             more_bars = others if more_bars is None else more_bars  # the last layer's, which comes first here
-            if layer.init is not no_params:
+            if has:
                 params_bar.insert(0, own_bar)
         return (params_bar if count else None), bar, *(more_bars or [])
 
@@ -136,10 +146,10 @@ def serial(*layers: Layer) -> Layer:
 
 
 def as_op(layer: Layer) -> Callable[..., Any]:
-    """The layer as a function `(params, *inputs) -> y` that `jax.grad` differentiates by the layer's own backward.
+    """Returns a function `(params, *inputs) -> y` that `jax.grad` differentiates by the layer's own backward.
 
-    So `jax.grad(as_op(model))(params, x, targ)` works, and `parity.check(as_op(layer), params, x)` says whether a layer
-    that you wrote is right.
+    So `jax.grad(as_op(model))(params, x, targ)` works, and `parity.check(as_op(layer), params, x)` tells whether the
+    layer that you wrote is right.
     """
 
     @jax.custom_vjp
@@ -153,7 +163,7 @@ def as_op(layer: Layer) -> Callable[..., Any]:
     def op_bwd(kept: Any, y_bar: Array) -> tuple[Any, ...]:
         params, residuals = kept
         params_bar, *bars = layer.backward(residuals, y_bar)
-        # In the containers that params came in: jax takes no list of cotangents for a tuple.
+        # Their cotangents go into the containers that params came in: jax takes no list of cotangents for a tuple.
         return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(params_bar)), *bars
 
     op.defvjp(op_fwd, op_bwd)

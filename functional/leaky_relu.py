@@ -18,12 +18,13 @@ from jax.typing import ArrayLike
 from ._check import accumulator, float_dtype, scalar, scalar_bar
 from ._typing import Array, Float
 
-# x: its sign is the gate, its values are the slope's gradient. (y has x's sign only where the slope is positive.)
+# x, whose sign decides which slope applies, and whose values make the slope's gradient; and the slope. (y could not
+# stand for x: it has x's sign only where the slope is positive.)
 Residuals: TypeAlias = tuple[Array, ArrayLike]
 
 
 def _leak(a: Array, negative_slope: ArrayLike) -> Array:
-    """`negative_slope a`, in a's dtype."""
+    """Returns `negative_slope a` in a's dtype."""
     acc = accumulator(a.dtype)
     slope = jnp.broadcast_to(scalar("leaky_relu", "negative_slope", negative_slope, acc), a.shape)
     return (slope * a.astype(acc)).astype(a.dtype)
@@ -40,7 +41,7 @@ def leaky_relu(x: Float[Array, "*shape"], negative_slope: ArrayLike = 0.01) -> F
 
     Shapes: x any, negative_slope a number or an array without axes, which may be traced and differentiated (then this
     is PReLU with one slope). The result has x's shape and dtype; half precision multiplies and sums in float32. A NaN
-    in x stays a NaN; with a slope of 0, so does -inf, for 0 times infinity is none.
+    in x stays a NaN. With a slope of 0, -inf becomes one, because 0 times infinity is not a number.
 
     Residuals: x and the slope.
 
@@ -53,7 +54,7 @@ def leaky_relu(x: Float[Array, "*shape"], negative_slope: ArrayLike = 0.01) -> F
 def leaky_relu_fwd(
     x: Float[Array, "*shape"], negative_slope: ArrayLike = 0.01
 ) -> tuple[Float[Array, "*shape"], Residuals]:
-    """`leaky_relu`, and what backward needs."""
+    """`(y, residuals)`: the result of `leaky_relu`, and what `leaky_relu_bwd` needs."""
     return _leaky_relu(x, negative_slope), (x, negative_slope)
 
 

@@ -10,16 +10,11 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from ._check import accumulator, describe, float_dtype
 from ._typing import Array, Float
 
-NARROW = 64
-"""Columns of y_bar: with fewer, a CPU is faster by `(y_bar^T @ x)^T`. Measured, as docs/performance.md shows; on other
-backends nothing was, so XLA chooses there."""
-
-# x and w: each is the other's gradient. b only tells backward whether there was one; no value of it is read.
+# x and w, because each is the factor of the other's gradient; and b, which only tells backward whether there was one.
 Residuals: TypeAlias = tuple[Array, Array, Array | None]
 
 
@@ -74,37 +69,23 @@ def lin_fwd(
     w: Float[Array, "fan_in fan_out"],
     b: Float[Array, " fan_out"] | None = None,
 ) -> tuple[Float[Array, "*batch fan_out"], Residuals]:
-    """`lin`, and what backward needs."""
+    """`(y, residuals)`: the result of `lin`, and what `lin_bwd` needs."""
     return _lin(x, w, b), (x, w, b)
-
-
-def _weight_bar(x: Array, y_bar: Array) -> Array:
-    """`x^T @ y_bar` over all leading axes, in the accumulator's dtype."""
-    batch = tuple(range(y_bar.ndim - 1))
-    return jnp.tensordot(x, y_bar, axes=(batch, batch), preferred_element_type=accumulator(y_bar.dtype))
-
-
-def _weight_bar_transposed(x: Array, y_bar: Array) -> Array:
-    """The same as `(y_bar^T @ x)^T`."""
-    batch = tuple(range(y_bar.ndim - 1))
-    # XLA would fold each transpose into the product again, and then pick a slower kernel: hence the barriers.
-    rows = lax.optimization_barrier(jnp.moveaxis(y_bar, -1, 0))
-    axes = (tuple(axis + 1 for axis in batch), batch)
-    return lax.optimization_barrier(jnp.tensordot(rows, x, axes, preferred_element_type=accumulator(y_bar.dtype))).T
 
 
 def lin_bwd(
     residuals: Residuals, y_bar: Float[Array, "*batch fan_out"]
 ) -> tuple[Float[Array, "*batch fan_in"], Float[Array, "fan_in fan_out"], Float[Array, " fan_out"] | None]:
-    """Cotangents `(x_bar, w_bar, b_bar)` for `y_bar`; `b_bar` is None where there was no b."""
+    """Cotangents `(x_bar, w_bar, b_bar)` for `y_bar`; `b_bar` is None where there was no b.
+
+    Each has its primal's shape and dtype. Half precision accumulates in float32 and rounds once. On a CPU,
+    `weight_grad_transposed` computes a narrow w_bar faster (docs/performance.md).
+    """
     x, w, b = residuals
     dtype, acc = y_bar.dtype, accumulator(y_bar.dtype)
     batch = tuple(range(y_bar.ndim - 1))
     x_bar = jnp.tensordot(y_bar, w, axes=(-1, 1), preferred_element_type=acc)
-    if y_bar.shape[-1] < NARROW:
-        w_bar = lax.platform_dependent(x, y_bar, cpu=_weight_bar_transposed, default=_weight_bar)
-    else:
-        w_bar = _weight_bar(x, y_bar)
+    w_bar = jnp.tensordot(x, y_bar, axes=(batch, batch), preferred_element_type=acc)
     b_bar = None if b is None else jnp.sum(y_bar, axis=batch, dtype=acc).astype(dtype)
     return x_bar.astype(dtype), w_bar.astype(dtype), b_bar
 

@@ -16,12 +16,12 @@ from .mse import mse, mse_bwd, mse_fwd
 from .relu import Residuals as ReluResiduals
 from .relu import relu, relu_bwd, relu_fwd
 
-# One entry per layer: lin's residuals, and those of the relu after it (None after the last layer).
+# For each layer: the residuals of lin, and those of the relu after it (None after the last layer, which has no relu).
 Residuals: TypeAlias = list[tuple[LinResiduals, ReluResiduals | None]]
 
 
 def check_params(op: str, params: Any, x: Any) -> None:
-    """A chain that does not fit is named by its layer; what is inside a layer, lin checks itself."""
+    """Raises ValueError, naming the layer, where widths do not fit each other. Each `lin` checks the rest itself."""
     if not isinstance(params, (list, tuple)) or not params:
         raise ValueError(f"{op}: params must be a list of at least one (w, b); got {params!r}")
     width, source = jnp.shape(x)[-1:], f"x {describe(x)}"
@@ -55,7 +55,7 @@ def mlp_loss(params: Params, x: Float[Array, "*batch fan_in"], targ: Float[Array
 
 
 def mlp_fwd(params: Params, x: Float[Array, "*batch fan_in"]) -> tuple[Float[Array, "*batch fan_out"], Residuals]:
-    """`mlp`, and what backward needs."""
+    """`(output, residuals)`: the result of `mlp`, and what `mlp_bwd` needs."""
     check_params("mlp", params, x)
     residuals: Residuals = []
     for w, b in params[:-1]:

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 from ._check import accumulator, describe, float_dtype
 from ._typing import Array, Float
 
-# The inputs, which are alive anyway: the difference is cheaper to take again than to keep in float32.
+# The inputs, which are alive anyway. Taking their difference again is cheaper than keeping it in float32.
 Residuals: TypeAlias = tuple[Array, Array]
 
 
 def _difference(output: Array, targ: Array) -> Array:
-    """`output - targ` in the accumulator's dtype and targ's shape."""
+    """Returns `output - targ` in the accumulator's dtype and targ's shape."""
     dtype = float_dtype("mse", output=output, targ=targ)
     if output.shape not in (targ.shape, (*targ.shape, 1)):
         raise ValueError(
@@ -56,7 +56,7 @@ def mse(output: Float[Array, "*output"], targ: Float[Array, "*targ"]) -> Float[A
 
 
 def mse_fwd(output: Float[Array, "*output"], targ: Float[Array, "*targ"]) -> tuple[Float[Array, ""], Residuals]:
-    """`mse`, and what backward needs."""
+    """`(loss, residuals)`: the result of `mse`, and what `mse_bwd` needs."""
     return _mse(output, targ), (output, targ)
 
 
@@ -64,7 +64,7 @@ def mse_bwd(residuals: Residuals, loss_bar: Float[Array, ""]) -> tuple[Float[Arr
     """Cotangents `(output_bar, targ_bar)` for `loss_bar`."""
     output, targ = residuals
     diff = _difference(output, targ)
-    n = max(diff.size, 1)  # no rows, no gradient: and no division by zero
+    n = max(diff.size, 1)  # without rows the gradient is empty, and nothing is divided by zero
     bar = loss_bar.astype(diff.dtype) * (2 / n) * diff
     return jnp.reshape(bar, output.shape).astype(loss_bar.dtype), (-bar).astype(loss_bar.dtype)
 

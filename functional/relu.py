@@ -42,7 +42,7 @@ def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def relu_fwd(x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Residuals]:
-    """`relu`, and what backward needs."""
+    """`(y, residuals)`: the result of `relu`, and what `relu_bwd` needs."""
     y = _relu(x)
     return y, y
 

@@ -3,8 +3,8 @@
     y     = max(x, 0) - shift
     x_bar = y_bar where x > 0, else 0          shift_bar = -sum(y_bar)
 
-Source: the lesson's `x.clamp_min(0.) - 0.5`. The mean of max(x, 0) for a standard normal x is 1 / sqrt(2 pi) = 0.40,
-and 0.56 for one of the variance 2 that Kaiming weights give it; a half is the lesson's round number between them.
+Source: the lesson's `x.clamp_min(0.) - 0.5`. For a standard normal x the mean of max(x, 0) is 1 / sqrt(2 pi) =
+0.40, and for one of variance 2, which Kaiming weights make, it is 0.56; 0.5 is the lesson's number between them.
 """
 
 from typing import TypeAlias
@@ -17,8 +17,8 @@ from ._check import accumulator, float_dtype, scalar, scalar_bar
 from ._typing import Array, Float
 from .relu import _relu
 
-# Where x > 0, one byte an element: y would not do, for a small x is lost in it (1e-9 - 0.5 is -0.5). And shift, for
-# its cotangent's dtype; its value is not read.
+# A mask of x > 0, one byte for each element, because y loses a small x (1e-9 - 0.5 is -0.5); and shift, for its
+# cotangent's dtype. Backward does not read its value.
 Residuals: TypeAlias = tuple[Array, ArrayLike]
 
 
@@ -35,7 +35,7 @@ def shifted_relu(x: Float[Array, "*shape"], shift: ArrayLike = 0.5) -> Float[Arr
     Shapes: x any, shift a number or an array without axes, which may be traced and differentiated. The result has x's
     shape and dtype; half precision subtracts in float32 and rounds once. A NaN in x stays a NaN and its gradient is 0.
 
-    Residuals: where x > 0.
+    Residuals: a mask of x > 0, and shift.
 
     Raises:
         TypeError: x is no floating-point array, or shift no real number.
@@ -44,7 +44,7 @@ def shifted_relu(x: Float[Array, "*shape"], shift: ArrayLike = 0.5) -> Float[Arr
 
 
 def shifted_relu_fwd(x: Float[Array, "*shape"], shift: ArrayLike = 0.5) -> tuple[Float[Array, "*shape"], Residuals]:
-    """`shifted_relu`, and what backward needs."""
+    """`(y, residuals)`: the result of `shifted_relu`, and what `shifted_relu_bwd` needs."""
     return _shifted_relu(x, shift), (x > 0, shift)
 
 

@@ -1,24 +1,30 @@
-"""weight_grad: the gradient of lin's weight, in three forms that are one sum.
+"""weight_grad: the gradient of lin's weight, in four forms of one sum.
 
     w_bar[i, o] = sum over rows n of x[n, i] y_bar[n, o]
 
-    outer     a matrix x[n] y_bar[n]^T for each row, and their sum: n x fan_in x fan_out numbers, if they are ever made
-    einsum    the sum as it is written above; which product that is, the compiler finds out
-    matmul    x^T @ y_bar: what it is, and what `lin_bwd` uses
+    outer       makes the matrix x[n] y_bar[n]^T of each row, and adds them up: n x fan_in x fan_out numbers, unless the
+                compiler sees through it
+    einsum      says the sum as it is written above, and leaves it to the compiler to find the matrix product in it
+    matmul      is that product, x^T @ y_bar. `lin_bwd` uses it
+    transposed  is (y_bar^T @ x)^T, which XLA computes faster on a CPU where y_bar has few columns
 
 All take `x[n, fan_in]` and `y_bar[n, fan_out]` of one dtype, and return `[fan_in, fan_out]` of it; half precision
-accumulates in float32. What they cost is measured by benchmarks/weight_grad.py. Source: the lesson goes through these
-three, from `(inp.unsqueeze(-1) * out.g.unsqueeze(1)).sum(0)` to `inp.t() @ out.g`.
+accumulates in float32. benchmarks/weight_grad.py measures what they cost, and benchmarks/lin_rule.py what the last one
+gains in `lin_bwd`.
+
+Source: the lesson goes through the first three, from `(inp.unsqueeze(-1) * out.g.unsqueeze(1)).sum(0)` to
+`inp.t() @ out.g`.
 """
 
+import jax
 import jax.numpy as jnp
 
 from ._check import accumulator, describe, float_dtype
 from ._typing import Array, Float
 
 
-def _acc(op: str, x: Array, y_bar: Array):
-    """The accumulator's dtype. Raises TypeError or ValueError for what are no two arrays of as many rows."""
+def _acc(op: str, x: Array, y_bar: Array) -> jnp.dtype:
+    """The accumulator's dtype. Raises TypeError or ValueError unless x and y_bar are matrices of as many rows."""
     dtype = float_dtype(op, x=x, y_bar=y_bar)
     if x.ndim != 2 or y_bar.ndim != 2 or len(x) != len(y_bar):
         raise ValueError(
@@ -47,3 +53,14 @@ def weight_grad_matmul(x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_o
     """The weight's gradient as `x^T @ y_bar`."""
     acc = _acc("weight_grad_matmul", x, y_bar)
     return jnp.matmul(x.T, y_bar, preferred_element_type=acc).astype(x.dtype)
+
+
+def weight_grad_transposed(
+    x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_out"]
+) -> Float[Array, "fan_in fan_out"]:
+    """The weight's gradient as `(y_bar^T @ x)^T`: faster on a CPU where y_bar has fewer than about 64 columns."""
+    acc = _acc("weight_grad_transposed", x, y_bar)
+    # XLA would fold each transpose into the product again, and then pick the slower kernel: hence the barriers.
+    bars = jax.lax.optimization_barrier(y_bar.T)
+    w_bar_t = jax.lax.optimization_barrier(jnp.matmul(bars, x, preferred_element_type=acc))
+    return w_bar_t.T.astype(x.dtype)

@@ -213,8 +213,9 @@ print([None if g is None else g[0].shape for g in grads])
 
 # %% [markdown]
 # The library's `serial` is the same idea, with three refinements: it is itself a layer (so nets nest), layers without
-# parameters (whose `init` is `no_params`) take no place in the list of parameters, and what `forward` gets beyond `x`
-# goes to the last layer, so the loss can be in the list. It is, bit for bit, the explicit chain:
+# parameters (whose `init` returns None, as `no_params` does) take no place in the list of parameters, and what
+# `forward` gets beyond `x` goes to the last layer, so the loss can be in the list. It is, bit for bit, the explicit
+# chain:
 
 # %%
 model = functional.serial(functional.Lin(m, nh), functional.Relu(), functional.Lin(nh, 1), functional.Mse())

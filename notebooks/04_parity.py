@@ -104,7 +104,7 @@ print("1.0009 times the right answer is near enough for a tolerance of 0.1%")
 # That can be worked out. Every float32 operation rounds its result to 24 binary digits: an error of at most
 # $u = 2^{-24}$ of it. Follow these errors through the computation, for each element by itself, and you have a bound on
 # how far from the exact answer a right one will be. `parity.check` does that, with the exact one computed in float64.
-# (In a long sum not every rounding goes the same way; how that is counted is in `parity/bound.py`, with the sources.)
+# (In a long sum not every rounding goes the same way; `docs/how-it-decides.md` says how that is counted.)
 #
 # ## A wrong rule
 #

@@ -10,4 +10,5 @@ from .mesh import param_specs as param_specs
 from .mesh import shard_params as shard_params
 from .processes import ProcessLost as ProcessLost
 from .processes import processes as processes
+from .step import sharded_forward_and_backward as sharded_forward_and_backward
 from .step import sharded_value_and_grad as sharded_value_and_grad

@@ -1,4 +1,4 @@
-"""One step on a mesh: each device walks over its own rows, and one all-reduce adds up what all of them have.
+"""One step on a mesh: each device walks over its own rows, and one all-reduce adds up their sums.
 
     on each device:    sum of d^2, w_k_bar, b_k_bar over its rows, tile by tile         (functional/fused.py)
     once:              the same, and the number of rows, added up along "data"          one all-reduce
@@ -11,16 +11,32 @@ going forward, for each but the first going backward, in every tile; and one of 
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import jax
 from jax.sharding import Mesh, PartitionSpec
 
-from pullback.functional import Params, fused_value_and_grad
+from pullback.functional import Params, fused_forward_and_backward, fused_value_and_grad
 
 from .mesh import DATA, MODEL
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
+
+def _refuses_x_bar(op: Callable[P, R]) -> Callable[P, R]:
+    """Names the new function to callers who still ask for `x_bar=True`, which made `op` return three values."""
+
+    @functools.wraps(op)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        if options.pop("x_bar", False):
+            raise TypeError(f"{op.__name__}: returns (loss, grads); for x_bar too, call sharded_forward_and_backward")
+        return op(*args, **options)
+
+    return call
+
+
+@_refuses_x_bar
 def sharded_value_and_grad(
     mesh: Mesh,
     params: Params,
@@ -31,28 +47,55 @@ def sharded_value_and_grad(
     mean: Any = None,
     std: Any = None,
     reduction: Literal["mean", "sum"] = "mean",
-    x_bar: bool = False,
     tile_rows: int | None = None,
-) -> tuple[jax.Array, Params] | tuple[jax.Array, Params, jax.Array]:
-    """`fused_value_and_grad` of the whole batch, with its rows divided over the mesh.
+) -> tuple[jax.Array, Params]:
+    """`(loss, grads)` of the whole batch, with its rows divided over the mesh: `fused_value_and_grad` on each device.
 
-    params from `shard_params`; x, targ and mask from `shard_batch` (mask may be left out where nothing was filled up).
-    grads lie as params do, the loss on every device, and x_bar, where asked for, as x does. tile_rows: rows of a device
-    that go forward and backward together, its microbatch. The rest as for `fused_value_and_grad`.
+    params come from `shard_params`; x, targ and mask from `shard_batch`. Without a mask all rows count. grads lie on
+    the mesh as params do, and loss is on every device. tile_rows: the number of a device's rows that go forward and
+    backward together, its microbatch. The other options are those of `fused_value_and_grad`.
 
-    To be jitted, the mesh static: `jax.jit(functools.partial(sharded_value_and_grad, mesh))`. Raises ValueError where
-    the mesh's data axis does not divide the rows, and what `fused_value_and_grad` raises.
+    Jit it, with the mesh static: `jax.jit(functools.partial(sharded_value_and_grad, mesh))`.
+
+    Raises ValueError where the mesh's data axis does not divide the rows, TypeError if x_bar is asked for (as it could
+    be before), and the errors of `fused_value_and_grad`.
     """
     check_divides("sharded_value_and_grad", mesh, "x's rows", getattr(x, "shape", ())[:1])
+    step = functools.partial(fused_value_and_grad, reduction=reduction, tile_rows=tile_rows)
+    return _on_mesh(step, mesh, (PartitionSpec(), PartitionSpec()), params, x, targ, mask, mean, std)
+
+
+def sharded_forward_and_backward(
+    mesh: Mesh,
+    params: Params,
+    x: jax.Array,
+    targ: jax.Array,
+    mask: jax.Array | None = None,
+    *,
+    mean: Any = None,
+    std: Any = None,
+    reduction: Literal["mean", "sum"] = "mean",
+    tile_rows: int | None = None,
+) -> tuple[jax.Array, Params, jax.Array]:
+    """`(loss, grads, x_bar)` of the whole batch: `fused_forward_and_backward` on each device.
+
+    The arguments, loss, grads and errors are those of `sharded_value_and_grad`, except that x must be floating-point.
+    x_bar lies on the mesh as x does.
+    """
+    check_divides("sharded_forward_and_backward", mesh, "x's rows", getattr(x, "shape", ())[:1])
+    step = functools.partial(fused_forward_and_backward, reduction=reduction, tile_rows=tile_rows)
+    out = (PartitionSpec(), PartitionSpec(), PartitionSpec(DATA))
+    return _on_mesh(step, mesh, out, params, x, targ, mask, mean, std)
+
+
+def _on_mesh(step: Callable[..., Any], mesh: Mesh, out_specs: Any, *args: Any) -> Any:
+    """Runs `step` on each device. args: params, x, targ, mask, mean and std."""
 
     def on_each(axis_name: str | None, params: Params, x: Any, targ: Any, mask: Any, mean: Any, std: Any) -> Any:
-        options = {"mean": mean, "std": std, "reduction": reduction, "x_bar": x_bar, "tile_rows": tile_rows}
-        return fused_value_and_grad(params, x, targ, mask=mask, axis_name=axis_name, **options)
+        return step(params, x, targ, mask=mask, mean=mean, std=std, axis_name=axis_name)
 
-    out = (PartitionSpec(), PartitionSpec(), PartitionSpec(DATA)) if x_bar else (PartitionSpec(), PartitionSpec())
-    rows = PartitionSpec(DATA)
-    mapped = along_data(mesh, on_each, (PartitionSpec(), rows, rows, rows, PartitionSpec(), PartitionSpec()), out)
-    return mapped(params, x, targ, mask, mean, std)
+    rows, whole = PartitionSpec(DATA), PartitionSpec()
+    return along_data(mesh, on_each, (whole, rows, rows, rows, whole, whole), out_specs)(*args)
 
 
 def along_data(mesh: Mesh, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:

@@ -1,7 +1,10 @@
 """Strict where users may be lax: shapes are checked, promotion of dtypes or ranks is an error, warnings are errors."""
 
+import functools
+import hashlib
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -11,17 +14,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-import jaxtyping
-import pytest
+ROOT = Path(__file__).parents[1]
+
+
+def cpu() -> str:
+    """A name for this kind of processor: what is compiled for one may not run on another."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else [platform.processor()]
+    kind = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))} or set(lines[:1]))
+    return f"{platform.machine()}-{hashlib.sha256(repr(kind).encode()).hexdigest()[:8]}"
+
+
+# What was compiled once is loaded, in this process and in those that tests start: they inherit these variables. A
+# program's key is its text, the compiler's version and the options, so whatever changed is compiled anew. To compile
+# all anew: JAX_ENABLE_COMPILATION_CACHE=false.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache" / cpu()))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+import jax  # noqa: E402
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
 
 # Before anything imports pullback: the hook checks every annotated shape in it at call time.
 hook = jaxtyping.install_import_hook("pullback", "beartype.beartype")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-ROOT = Path(__file__).parents[1]
 
 # Tests marked `eight_devices`: this process has one device, as a user's has, so one child with eight of the CPU runs
 # all that were asked for, and each says here what came of it there.
@@ -31,6 +50,32 @@ of_child = pytest.StashKey[dict[str, list[Any]]]()
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "eight_devices: runs in a child process that makes eight devices of the CPU")
+
+
+# With `-n 2`, any worker may get any test. Tests of one kind below go to one worker; a word in their file tells which.
+TOGETHER = {
+    "eight_devices": "one child runs them",
+    "start_processes": "they have deadlines, so one run of many processes at a time",
+    'scope="module"': "",  # the file's tests share what is made once
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            words = [word for word in TOGETHER if word in text_of(config.rootpath / file)]
+            return nodeid if not words else words[0] if TOGETHER[words[0]] else file
+
+    return Scheduling(config, log)
+
+
+@functools.cache
+def text_of(file: Path) -> str:
+    return file.read_text()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -68,6 +113,20 @@ def pytest_runtest_logreport(report):
     if OUTCOMES in os.environ:
         with open(os.environ[OUTCOMES], "a") as file:
             file.write(json.dumps([report.nodeid, report.outcome, report.longreprtext]) + "\n")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The files that took longest. What ran in the one child with eight devices is counted together."""
+    seconds: dict[str, float] = {}
+    for report in sum(terminalreporter.stats.values(), []):
+        if isinstance(report, pytest.TestReport):
+            eight = "eight_devices" in report.keywords
+            name = "(eight_devices)" if eight else report.nodeid.partition("::")[0]
+            seconds[name] = seconds.get(name, 0) + report.duration
+    if seconds:
+        terminalreporter.section("slowest files")
+    for name, took in sorted(seconds.items(), key=lambda item: -item[1])[:10]:
+        terminalreporter.write_line(f"{took:6.1f} s  {name}")
 
 
 @pytest.fixture

@@ -15,7 +15,20 @@ from pullback import functional
 pytest.importorskip("torch")
 pytest.importorskip("optax")
 
-from pullback.benchmarks import clock, compare, epoch, floor, held, inputs, peers, plot, row, scaling_here, targets  # noqa: E402
+from pullback.benchmarks import (
+    clock,
+    compare,
+    epoch,
+    floor,
+    held,
+    inputs,
+    lin_rule,
+    peers,
+    plot,
+    row,
+    scaling_here,
+    targets,
+)  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::pullback.data.SampleDataWarning")
 
@@ -24,11 +37,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::pullback.data.SampleDataWarning
 def quick(tmp_path_factory) -> dict:
     """What `pullback bench --quick` writes."""
     folder = tmp_path_factory.mktemp("bench")
-    names = ["lesson", "step", "epoch", "rows", "report"]
+    names = ["lesson", "step", "epoch", "rows", "lin", "report"]
     command = [sys.executable, "-c", "from pullback.cli import main; main()", "bench", "--quick", "--rounds", "1"]
     command += [part for name in names for part in ("--workload", name)]
     command += ["--json", str(folder / "b.json"), "--plot", str(folder / "b.png")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert (folder / "b.png").read_bytes().startswith(b"\x89PNG")
@@ -68,6 +81,20 @@ def test_calling_and_computing_are_told_apart(quick):
     fused = rows[peers.FUSED]
     assert fused["overhead_ms"] == pytest.approx(max(fused["median_ms"] - fused["compute_ms"], 0))
     assert fused["of_empty"] == pytest.approx(fused["overhead_ms"] / rows["an empty jitted call"]["median_ms"])
+
+
+def test_the_rules_of_lin_are_timed_beside_each_other(quick):
+    rows = {each["name"]: each for each in quick["workloads"]["lin, 1,000 rows"]}
+    for who in ("value_and_grad(mlp_loss)", "forward_and_backward"):
+        assert all(rows[f"{who}, {form}"]["ratio_to_vg"] > 0 for form in (lin_rule.PLAIN, lin_rule.TRANSPOSED))
+    eager = [each["name"] for each in quick["workloads"]["lin, eager, batch 64"]]
+    assert eager == [lin_rule.PLAIN, "matmul", lin_rule.TRANSPOSED, lin_rule.BY_PLATFORM]
+
+
+def test_a_wrong_rule_of_lin_is_not_timed(monkeypatch):
+    monkeypatch.setattr(lin_rule, "weight_grad_transposed", lambda x, y_bar: -functional.weight_grad_matmul(x, y_bar))
+    with pytest.raises(held.NotTheSame, match=r"value_and_grad\(mlp_loss\), transposed, w1: "):
+        next(lin_rule.lin(row.Plan(1, True, 100.0)))
 
 
 def test_an_epoch_ends_where_float64_does(quick):
@@ -124,7 +151,7 @@ def test_a_wrong_rule_ends_the_run():
         "def wrong(*args):\n    loss, grads, *x_bar = right(*args)\n    return 2 * loss, grads, *x_bar\n"
         "peers._by_hand = wrong; sys.argv = ['bench', '--quick', '--workload', 'lesson']; sys.exit(program.main())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.returncode == 1, done.stderr
     assert "pullback: lesson: not timed, for it is not the same gradient: torch by hand, loss:" in done.stderr
     assert "median" not in done.stdout

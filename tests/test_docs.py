@@ -1,5 +1,6 @@
 """docs/: its examples run, and the page shows them as they are and says what they say."""
 
+import importlib
 import json
 import os
 import re
@@ -24,7 +25,7 @@ def page(root) -> str:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs_and_says_what_the_page_says(example, page, tmp_path):
-    result = subprocess.run([sys.executable, example], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    result = subprocess.run([sys.executable, example], capture_output=True, text=True, cwd=tmp_path, timeout=600)
     assert result.returncode == 0, result.stderr
     verdict = result.stdout.rstrip().splitlines()[-1].rstrip()
     _, _, shown = page.partition(f"<!-- output of docs/examples/{example.name} -->")
@@ -58,7 +59,7 @@ def accelerators(root) -> str:
 
 def with_eight_devices(*command: str, cwd: Path) -> str:
     env = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True, cwd=cwd, timeout=120)
+    done = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True, cwd=cwd, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -117,10 +118,35 @@ def test_what_was_not_measured_on_hardware_is_said(root, accelerators):
     assert "| TPU | | not measured |" in accelerators
 
 
-@pytest.mark.parametrize("name", ["accelerators.md", "scaling.md"])
+@pytest.mark.parametrize("name", ["accelerators.md", "scaling.md", "how-it-decides.md", "parity.md"])
 def test_these_pages_link_to_files_that_exist(root, name):
-    links = re.findall(r"\]\(([^)#:]+)\)", (root / "docs" / name).read_text())
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (root / "docs" / name).read_text())
     assert not [link for link in links if not (root / "docs" / link).exists()]
+
+
+# docs/how-it-decides.md: its constants are those of the sources, and its files are there.
+
+
+@pytest.fixture
+def how(root) -> str:
+    return (root / "docs" / "how-it-decides.md").read_text()
+
+
+def test_the_constants_on_the_page_are_those_of_the_sources(root, how):
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \| ([^|]+) \| (\S+\.py) \|", how, re.MULTILINE)
+    assert len(rows) >= 8
+    for names, values, path in rows:
+        module = importlib.import_module("pullback.parity." + path.removesuffix(".py").replace("/", "."))
+        for name, value in zip(re.findall(r"`(\w+)`", names), values.split(", "), strict=True):
+            number, _, unit = value.partition(" ")
+            assert getattr(module, name) == float(number) * (2.0**-24 if unit == "u(float32)" else 1), name
+
+
+def test_the_files_on_the_page_exist(root, how):
+    paths = re.findall(r"(?<!/)\b((?:roundoff|case|verdict|probes|report)/[\w/]+\.py)", how)
+    assert len(set(paths)) >= 12
+    assert not [path for path in paths if not (root / "parity" / path).exists()]
+    assert (root / "tests" / "parity" / "test_check.py").is_file()
 
 
 # docs/lesson.md: a row for each item of the lesson.

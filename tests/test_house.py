@@ -174,7 +174,7 @@ def test_the_wheel_holds_one_name(root, tmp_path):
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"pullback"}
     assert "pullback/__init__.py" not in names, "a namespace"
-    for folder in (*MAY_IMPORT, "benchmarks"):
+    for folder in (*MAY_IMPORT, "functional/experimental", "benchmarks"):
         assert f"pullback/{folder}/__init__.py" in names and f"pullback/{folder}/py.typed" in names
         sources = {f"pullback/{path.relative_to(root)}" for path in (root / folder).rglob("*.py")}
         assert not sources.difference(names)

@@ -35,7 +35,7 @@ def given_cotangents(given: Any, outputs: Any) -> list[np.ndarray]:
 
     outputs: the tree of the outputs' shapes and dtypes. given: one array for a single output, else a tree like it;
     what stands in the place of an integer output is ignored.
-    Raises ValueError where structure or shape are others, or a number is not finite.
+    Raises ValueError where structure or shape are others, or a number is not finite in the output's dtype.
     """
     wanted, tree = jax.tree.flatten(outputs)
     try:
@@ -55,5 +55,8 @@ def given_cotangents(given: Any, outputs: Any) -> list[np.ndarray]:
             raise ValueError(f"cotangents: that of {name} must be {fits}; got {got}")
         if not np.isfinite(array.astype(np.float64)).all():
             raise ValueError(f"cotangents: that of {name} holds a number that is not finite")
-        found.append(array.astype(output.dtype))
+        with np.errstate(over="ignore"):
+            found.append(array.astype(output.dtype))
+        if not np.isfinite(found[-1].astype(np.float64)).all():
+            raise ValueError(f"cotangents: that of {name} holds a number that does not fit in {output.dtype}")
     return found

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from pullback.functional import mlp
-from pullback.parallel import check_same, gather, make_mesh, shard_batch, shard_params, sharded_value_and_grad
+from pullback.parallel import check_same, gather, make_mesh, shard_batch, shard_params, sharded_forward_and_backward
 
 from ..case.leaves import Leaves
 from ..verdict.finding import Finding, first_line
@@ -17,9 +17,9 @@ from .result import Result
 
 
 def net_sharded(devices: Sequence[Any]) -> Callable[..., Result]:
-    """`sharded_value_and_grad` with the batch divided over devices, and the results whole again, in every process."""
+    """`sharded_forward_and_backward` on a batch divided over devices, and the results whole again, in every process."""
     mesh = make_mesh(devices=devices)
-    step = jax.jit(functools.partial(sharded_value_and_grad, mesh, x_bar=True))
+    step = jax.jit(functools.partial(sharded_forward_and_backward, mesh))
     whole = jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
     def run(params: Any, x: np.ndarray, targ: np.ndarray) -> Result:

@@ -10,7 +10,7 @@ SMALL = ["parity", "--batch-size", "8", "--hidden", "4", "--source", "sample"]
 
 
 def python(*args, **kwargs):
-    return subprocess.run([sys.executable, *args], capture_output=True, text=True, timeout=120, **kwargs)
+    return subprocess.run([sys.executable, *args], capture_output=True, text=True, timeout=600, **kwargs)
 
 
 def test_data(run, empty_cache):

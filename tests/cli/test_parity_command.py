@@ -229,6 +229,6 @@ def test_full_tries_sharding_on_two_devices_of_one_cpu():
         "--source",
         "sample",
     ]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "transformations" in result.stdout and "skipped" not in result.stdout

@@ -43,7 +43,7 @@ def test_other():
 
 def run_pytest(folder, *args):
     command = [sys.executable, "-W", "error", "-m", "pytest", "-p", "no:cacheprovider", *args]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback.functional import forward_and_backward, sgd_epoch
-from pullback.functional import fused_value_and_grad as of_library
+from pullback.functional import (
+    forward_and_backward,
+    fused_forward_and_backward,
+    fused_value_and_grad,
+    sgd_epoch,
+)
 
 SIZES = (6, 4, 4)
-fused_value_and_grad: Any = of_library  # two results or three: no type checker can tell
 # 8 of 16, 3 in the first half and 5 in the second: whole numbers over 8 × 4 or 16 × 4 are exact.
 KEPT = np.array([1, 0, 0, 1, 0, 1, 0, 0, 1, 1, 1, 0, 0, 1, 1, 0], bool)
 
@@ -37,10 +40,11 @@ def same(got: Any, want: Any) -> None:
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_a_masked_row_counts_for_nothing(reduction, tile_rows):
     params, x, targ = arguments()
-    options: Any = {"reduction": reduction, "x_bar": True, "tile_rows": tile_rows}
+    options: Any = {"reduction": reduction, "tile_rows": tile_rows}
     padded = jnp.where(KEPT[:, None], x, 99.0)
-    loss, grads, x_bar = fused_value_and_grad(params, padded, targ, mask=KEPT, **options)
-    want_loss, want_grads, want_x_bar = fused_value_and_grad(params, x[KEPT], targ[KEPT], **options)
+    loss, grads, x_bar = fused_forward_and_backward(params, padded, targ, mask=KEPT, **options)
+    want_loss, want_grads, want_x_bar = fused_forward_and_backward(params, x[KEPT], targ[KEPT], **options)
+    same(fused_value_and_grad(params, padded, targ, mask=KEPT, **options), (want_loss, want_grads))
     assert np.any(want_x_bar)
     same((loss, grads, x_bar[KEPT]), (want_loss, want_grads, want_x_bar))
     assert not np.any(x_bar[~KEPT])
@@ -50,7 +54,7 @@ def test_a_masked_row_counts_for_nothing(reduction, tile_rows):
 def test_half_precision_keeps_its_dtype(dtype):
     """A mean over 8 rows of 4 only moves the point, and no sum is wider than float32: exact."""
     params, x, targ = arguments(dtype=dtype)
-    loss, grads, x_bar = fused_value_and_grad(params, x, targ, mask=KEPT, x_bar=True)
+    loss, grads, x_bar = fused_forward_and_backward(params, x, targ, mask=KEPT)
     same((loss, grads, x_bar[KEPT]), forward_and_backward(params, x[KEPT], targ[KEPT]))
 
 
@@ -64,7 +68,7 @@ def test_a_mask_may_be_traced_and_all_true_or_all_false():
 
 def test_raw_pixels_are_masked_too():
     params, x, targ = arguments()
-    pixels, moments = (x + 2).astype("uint8"), {"mean": 2.0, "std": 1.0}
+    pixels, moments = (x + 2).astype("uint8"), dict[str, Any](mean=2.0, std=1.0)
     got = fused_value_and_grad(params, pixels, targ, mask=KEPT, **moments)
     same(got, fused_value_and_grad(params, x[KEPT], targ[KEPT]))
 
@@ -78,14 +82,15 @@ def halves(a: Any) -> Any:
 def test_along_an_axis_each_has_the_whole_batchs_gradients(reduction, masked):
     """The halves keep 3 and 5 rows: a mean of their means would be wrong."""
     params, x, targ = arguments()
-    options: Any = {"reduction": reduction, "x_bar": True, "tile_rows": 4}
+    options: Any = {"reduction": reduction, "tile_rows": 4}
     kept = KEPT if masked else np.ones(16, bool)
 
     def half(x, targ, mask):
-        return fused_value_and_grad(params, x, targ, mask=mask if masked else None, axis_name="halves", **options)
+        mask = mask if masked else None
+        return fused_forward_and_backward(params, x, targ, mask=mask, axis_name="halves", **options)
 
     loss, grads, x_bar = jax.vmap(half, axis_name="halves")(halves(x), halves(targ), halves(jnp.asarray(kept)))
-    want = fused_value_and_grad(params, x[kept], targ[kept], **options)
+    want = fused_forward_and_backward(params, x[kept], targ[kept], **options)
     for k in range(2):
         of_one = jax.tree.map(lambda leaf, k=k: leaf[k], (loss, grads))
         same(of_one, want[:2])

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import chex
 import jax
@@ -13,14 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback import parity
-from pullback.functional import forward_and_backward, fused_mlp_loss, fused_value_and_grad, init_mlp, mlp_loss
+from pullback.functional import (
+    forward_and_backward,
+    fused_forward_and_backward,
+    fused_mlp_loss,
+    fused_value_and_grad,
+    init_mlp,
+    mlp_loss,
+)
 from pullback.parity.case.leaves import as_numpy
 from pullback.parity.lesson import in_jax, in_torch
 from pullback.parity.lesson.result import grad_leaves
 from pullback.parity.verdict.comparison import Comparison
 
 LESSON, WIDE = (784, 50, 1), (20, 40, 30, 10)
+REDUCTIONS: tuple[Literal["mean"], Literal["sum"]] = ("mean", "sum")
 
 
 def whole_params(sizes, bias=True, dtype=jnp.float32):
@@ -56,8 +63,7 @@ def by_shape(n, sizes):
 def test_the_same_as_forward_and_backward_exactly(sizes, bias, tile_rows):
     params, (x, targ) = whole_params(sizes, bias), whole_batch(width=sizes[-1])
     want_loss, want_grads, want_x_bar = forward_and_backward(params, x, targ)
-    result: Any = fused_value_and_grad(params, x, targ, x_bar=True, tile_rows=tile_rows)
-    loss, grads, x_bar = result
+    loss, grads, x_bar = fused_forward_and_backward(params, x, targ, tile_rows=tile_rows)
     assert np.any(want_x_bar), "a dead net proves nothing: choose another seed"
     np.testing.assert_array_equal(loss, want_loss)
     chex.assert_trees_all_equal_shapes_and_dtypes(grads, params)
@@ -81,7 +87,7 @@ def test_within_the_derived_bound(dtype, sizes, tile_rows):
             loss, (grads, x_bar) = by_rule(params, x, targ)
             return loss, grads, x_bar
 
-        fused = functools.partial(fused_value_and_grad, x_bar=True, tile_rows=tile_rows)
+        fused = functools.partial(fused_forward_and_backward, tile_rows=tile_rows)
         compared = Comparison(
             "fused",
             args,
@@ -98,21 +104,6 @@ def test_within_the_derived_bound(dtype, sizes, tile_rows):
 def held_leaves(result):
     loss, grads, *x_bar = result
     return as_numpy({"loss": loss} | grad_leaves(grads) | dict(zip(["x_bar"], x_bar, strict=False)))
-
-
-@pytest.mark.parametrize("tile_rows", [None, 2])
-def test_the_drop_in_passes_every_check_of_a_rule(tile_rows):
-    params, x, targ = normal_arguments(6, (7, 5, 1), seed=3)
-    rule = functools.partial(fused_mlp_loss, tile_rows=tile_rows)
-    report = parity.check(rule, params, x, targ[:, 0], reference=in_jax.twin_loss, torch=in_torch.mlp_loss)
-    assert report.ok, str(report)
-
-
-def test_every_planted_error_is_caught():
-    params, x, targ = normal_arguments(6, (7, 5, 1), seed=3)
-    rule = functools.partial(fused_mlp_loss, tile_rows=4)
-    score = parity.mutants(rule, params, x, targ[:, 0], reference=in_jax.twin_loss)
-    assert score.ok and len(score.caught) > 50, str(score)
 
 
 def test_uint8_is_folded_within_the_bound_of_normalizing_first():
@@ -148,22 +139,20 @@ def test_uint8_is_folded_within_the_bound_of_normalizing_first():
 
 def test_mean_and_std_of_a_float_x_and_its_gradient():
     params, x, targ = jax.tree.map(jnp.asarray, normal_arguments(50, WIDE))
-    fused = jax.jit(functools.partial(fused_value_and_grad, x_bar=True))
-    got = fused(params, x, targ, mean=0.3, std=2.0)
+    got = jax.jit(fused_forward_and_backward)(params, x, targ, mean=0.3, std=2.0)
     want = jax.value_and_grad(lambda p, x: mlp_loss(p, (x - 0.3) / 2, targ), (0, 1))(params, x)
     chex.assert_trees_all_close(got, (want[0], *want[1]), rtol=1e-4, atol=1e-6)
 
 
 def test_a_sum_is_the_mean_times_the_count():
     params, (x, targ) = whole_params((6, 4, 1)), whole_batch()
-    mean, total = (fused_value_and_grad(params, x, targ, reduction=r, x_bar=True) for r in ("mean", "sum"))
+    mean, total = (fused_forward_and_backward(params, x, targ, reduction=r) for r in REDUCTIONS)
     chex.assert_trees_all_equal(total, jax.tree.map(lambda a: 8 * a, mean))
 
 
 def test_no_rows():
     params, (x, targ) = whole_params((6, 4, 1)), whole_batch(0)
-    result: Any = fused_value_and_grad(params, x, targ, x_bar=True)
-    loss, grads, x_bar = result
+    loss, grads, x_bar = fused_forward_and_backward(params, x, targ)
     assert np.isnan(loss) and x_bar.shape == (0, 6)
     chex.assert_trees_all_equal(grads, jax.tree.map(jnp.zeros_like, params))
 
@@ -172,8 +161,7 @@ def test_leading_axes_and_arrays_of_numpy(as_a_user):
     params, (x, targ) = whole_params((6, 4, 1)), whole_batch()
     want = forward_and_backward(params, x, targ)
     shaped: Any = jax.tree.map(np.asarray, (params, x.reshape(2, 4, 6), targ.reshape(2, 4)))
-    result: Any = fused_value_and_grad(*shaped, x_bar=True)
-    loss, grads, x_bar = result
+    loss, grads, x_bar = fused_forward_and_backward(*shaped)
     chex.assert_trees_all_equal((loss, grads, x_bar.reshape(8, 6)), want)
 
 
@@ -186,13 +174,14 @@ def test_temporary_memory_is_constant_in_n(who):
     few, many = (m.temp_size_in_bytes for m in memory.values())
     assert few <= many * 1.01 and many <= few * 1.01 and many <= 16e6, (few, many)
     readable: Any = jax.jit(forward_and_backward).lower(*by_shape(400_000, LESSON)).compile().memory_analysis()
-    assert readable.temp_size_in_bytes > 100e6, "then tiles save nothing, and this test shows nothing"
+    activations = 4 * 50 * 400_000
+    assert readable.temp_size_in_bytes > activations, "then tiles save nothing, and this test shows nothing"
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="the layout measured is a CPU's")
-@pytest.mark.parametrize("who", [fused_value_and_grad, jax.value_and_grad(mlp_loss)])
+@pytest.mark.parametrize("who", [fused_value_and_grad, jax.value_and_grad(fused_mlp_loss)])
 def test_the_weight_gradient_is_compiled_as_its_transpose(who):
-    """Kept apart by the barrier: autodiff's is a product into [784, 50], which a CPU does more slowly."""
+    """The barrier keeps it apart: autodiff's is a product into [784, 50], which a CPU computes more slowly."""
 
     def weight_products(fun):
         text: Any = jax.jit(fun).lower(*by_shape(50_000, LESSON)).compile().as_text()
@@ -226,7 +215,7 @@ for who in (fused_value_and_grad, forward_and_backward):
         assert (error <= np.asarray(bounds.errors[k][1])).all(), (who, k, (error / bounds.errors[k][1]).max())
 """
     env = os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
 
 
@@ -243,10 +232,26 @@ REFUSED = [
 ]
 
 
+@pytest.mark.parametrize("who", [fused_value_and_grad, fused_forward_and_backward])
 @pytest.mark.parametrize("options, error, text", REFUSED)
-def test_what_is_refused(options, error, text, as_a_user):
+def test_what_is_refused(who, options, error, text, as_a_user):
+    text = text if text.startswith("tile_rows") else f"{who.__name__}: {text}"
     with pytest.raises(error, match=re.escape(text)):
-        fused_value_and_grad(whole_params((6, 4, 1)), *whole_batch(), **options)
+        who(whole_params((6, 4, 1)), *whole_batch(), **options)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_who_still_asks_for_x_bar_is_told_the_new_function(compiled):
+    """In 0.1.0 `x_bar=True` made it return three values."""
+    args: Any = whole_params((6, 4, 1)), *whole_batch()
+    of_library: Any = fused_value_and_grad
+    before = functools.partial(of_library, x_bar=True)
+    with pytest.raises(
+        TypeError, match=re.escape("fused_value_and_grad: returns (loss, grads); for x_bar too, call fu")
+    ):
+        (jax.jit(before) if compiled else before)(*args)
+    before = functools.partial(of_library, x_bar=False)
+    chex.assert_trees_all_equal(before(*args), fused_value_and_grad(*args))
 
 
 def test_what_mlp_loss_refuses_is_refused(as_a_user):
@@ -258,4 +263,4 @@ def test_what_mlp_loss_refuses_is_refused(as_a_user):
     with pytest.raises(ValueError, match="output must have targ's shape"):
         jax.grad(fused_mlp_loss)(params, x, targ[:5])
     with pytest.raises(ValueError, match=re.escape("x_bar needs a floating-point x; got x uint8[8,6]")):
-        fused_value_and_grad(params, x.astype(jnp.uint8), targ, x_bar=True)
+        fused_forward_and_backward(params, x.astype(jnp.uint8), targ)

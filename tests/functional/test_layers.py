@@ -83,7 +83,7 @@ def test_a_relu_at_the_end_and_layers_without_parameters():
     x = jnp.asarray([[-1.0, 2.0]])
     y, residuals = model.forward(None, x)
     np.testing.assert_array_equal(y, [[0, 2]])
-    assert model.init is no_params
+    assert model.init(KEY) is None and not model.has_params
     params_bar, x_bar = model.backward(residuals, jnp.full_like(y, 3))
     assert params_bar is None
     np.testing.assert_array_equal(x_bar, [[0, 3]])
@@ -92,6 +92,28 @@ def test_a_relu_at_the_end_and_layers_without_parameters():
     params = nested.init(KEY)
     assert len(params) == 1
     chex.assert_trees_all_equal(nested.forward(params, x)[0], mlp(params, y))
+
+
+def test_a_layer_has_parameters_if_its_init_returns_any():
+    """Whichever function that is: a layer of one's own need not use `no_params`."""
+
+    def drawn_by_numpy(key):
+        seed = int(jax.random.key_data(key)[-1])
+        return np.random.default_rng(seed).standard_normal(3).astype(np.float32)
+
+    def scaled(init):
+        return Layer(
+            init, lambda params, x: (x if params is None else params * x, None), lambda kept, y_bar: (0, y_bar)
+        )
+
+    inits = {False: [no_params, lambda key: None], True: [drawn_by_numpy, lambda key: jnp.ones(3), lambda key: ()]}
+    for has, some in inits.items():
+        assert [scaled(init).has_params for init in some] == [has] * len(some)
+    model = serial(*(scaled(init) for init in (no_params, drawn_by_numpy, lambda key: None, lambda key: jnp.ones(3))))
+    params = model.init(KEY)
+    assert [leaf.shape for leaf in params] == [(3,), (3,)]
+    x = jnp.asarray([1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(model.forward(params, x)[0], params[0] * x)
 
 
 def test_init_of_a_layer():

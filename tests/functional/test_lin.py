@@ -142,12 +142,8 @@ def test_dtypes_that_do_not_fit(as_a_user):
         lin(x, w, b.astype(jnp.bfloat16))
 
 
-@pytest.mark.parametrize("fan_out", [63, 64])
-@pytest.mark.parametrize("batch", [(3,), (2, 3)])
-def test_narrow_and_wide_are_the_same_maths(batch, fan_out):
-    """Where a CPU is given the transposed product, and where it is not."""
-    x, w, y_bar = whole(0, (*batch, 5)), whole(1, (5, fan_out)), whole(2, (*batch, fan_out))
-    x_bar, w_bar, b_bar = lin_bwd((x, w, None), y_bar)
-    np.testing.assert_array_equal(w_bar, jnp.einsum("...i,...o->io", x, y_bar), strict=True)
-    np.testing.assert_array_equal(x_bar, jnp.einsum("...o,io->...i", y_bar, w), strict=True)
-    assert b_bar is None
+def test_nothing_but_the_maths_is_in_the_rule():
+    """One matrix product for each of y, x_bar and w_bar, and nothing that depends on the platform."""
+    text = str(jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(*arguments((2, 3))))
+    assert text.count("dot_general[") == 3
+    assert not [name for name in ("cond[", "platform_index", "optimization_barrier") if name in text]

@@ -12,8 +12,14 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from pullback.data import load_mnist
-from pullback.functional import forward_and_backward, fused_value_and_grad, init_mlp
-from pullback.parallel import make_mesh, shard_batch, shard_params, sharded_value_and_grad
+from pullback.functional import forward_and_backward, fused_forward_and_backward, init_mlp
+from pullback.parallel import (
+    make_mesh,
+    shard_batch,
+    shard_params,
+    sharded_forward_and_backward,
+    sharded_value_and_grad,
+)
 from pullback.parity.case.leaves import as_numpy
 from pullback.parity.lesson import in_jax, in_torch
 from pullback.parity.lesson.mnist import batch
@@ -40,7 +46,8 @@ def arguments(n, sizes, dtype: Any = np.float32):
 def on_mesh(data, model, x_bar=True, **options):
     """The step of the whole batch, filled up and masked: x_bar is that of its rows."""
     mesh = make_mesh(data, model)
-    step = jax.jit(functools.partial(sharded_value_and_grad, mesh, x_bar=x_bar, **options))
+    of_mesh = sharded_forward_and_backward if x_bar else sharded_value_and_grad
+    step = jax.jit(functools.partial(of_mesh, mesh, **options))
 
     def run(params, x, targ):
         loss, grads, *bars = step(shard_params(mesh, params), *shard_batch(mesh, x, targ))
@@ -102,7 +109,7 @@ def test_uint8_within_the_derived_bound(n):
 @pytest.mark.parametrize("mesh", MESHES)
 def test_a_sum_of_whole_numbers_is_exact(whole, mesh, tile_rows):
     args = whole(61, DEEP)
-    want: Any = fused_value_and_grad(*jax.tree.map(jnp.asarray, args), reduction="sum", x_bar=True)
+    want: Any = fused_forward_and_backward(*jax.tree.map(jnp.asarray, args), reduction="sum")
     assert np.any(want[2]), "a dead net proves nothing"
     chex.assert_trees_all_equal(on_mesh(*mesh, reduction="sum", tile_rows=tile_rows)(*args), want)
 
@@ -116,7 +123,7 @@ def test_a_mask_of_ones_own(whole, mesh):
     there = make_mesh(*mesh)
     x_there, targ_there, _ = shard_batch(there, x, targ)
     mask = jax.device_put(kept, NamedSharding(there, PartitionSpec("data")))
-    step = functools.partial(sharded_value_and_grad, there, x_bar=True)
+    step = functools.partial(sharded_forward_and_backward, there)
     result: Any = jax.jit(step)(shard_params(there, params), x_there, targ_there, mask)
     want: Any = forward_and_backward(params, jnp.asarray(x[kept]), jnp.asarray(targ[kept]))
     chex.assert_trees_all_equal((result[0], result[1], result[2][kept]), want)
@@ -131,10 +138,11 @@ def test_without_a_mask_all_rows_count(whole):
     chex.assert_trees_all_equal(result, forward_and_backward(params, jnp.asarray(x), jnp.asarray(targ))[:2])
 
 
-def compiled(mesh, args, mask=True, **options):
+def compiled(mesh, args, mask=True, x_bar=False, **options):
     params, x, targ = args
     there = (shard_params(mesh, params), *shard_batch(mesh, x, targ))
-    return jax.jit(functools.partial(sharded_value_and_grad, mesh, **options)).lower(*there[: 3 + mask]).compile()
+    step = sharded_forward_and_backward if x_bar else sharded_value_and_grad
+    return jax.jit(functools.partial(step, mesh, **options)).lower(*there[: 3 + mask]).compile()
 
 
 GRADS = ["f32[16,20]", "f32[16,1]", "f32[8,16]", "f32[8,1]", "f32[3,8]", "f32[3,1]"]
@@ -198,7 +206,7 @@ def test_a_device_holds_only_its_part_of_a_wide_layer():
 def test_exported_for_all_platforms_it_gives_the_same_on_eight_devices():
     mesh, (params, x, targ) = make_mesh(4, 2), arguments(61, DEEP)
     there = (shard_params(mesh, params), *shard_batch(mesh, x, targ))
-    step = jax.jit(functools.partial(sharded_value_and_grad, mesh, x_bar=True))
+    step = jax.jit(functools.partial(sharded_forward_and_backward, mesh))
     exported = jax.export.export(step, platforms=("cpu", "cuda", "tpu"))(*there)
     assert exported.nr_devices == 8 and exported.platforms == ("cpu", "cuda", "tpu")
     again = jax.export.deserialize(exported.serialize())
@@ -217,3 +225,10 @@ def test_what_is_refused(as_a_user, whole):
         sharded_value_and_grad(mesh, params[1:], *there)
     with pytest.raises(TypeError, match=re.escape("mask must be an array of bools; got float32[")):
         sharded_value_and_grad(mesh, params, *there[:2], there[2].astype(jnp.float32))
+    old: Any = sharded_value_and_grad
+    with pytest.raises(
+        TypeError, match=re.escape("returns (loss, grads); for x_bar too, call sharded_forward_and_back")
+    ):
+        old(mesh, params, *there, x_bar=True)
+    with pytest.raises(ValueError, match="sharded_forward_and_backward: the mesh's data axis, 8, must divide x's rows"):
+        sharded_forward_and_backward(mesh, params, jnp.asarray(x), jnp.asarray(targ))

@@ -6,13 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pullback.parity import Probe, check
 from pullback.parity import capsule as capsule_module
-from pullback.parity import check
 from pullback.parity._check import CHECKS, DTYPES
 from pullback.parity.capsule import CapsuleError, import_by_name, name_of, replay, save_capsule
 
 MODULE = """
 import jax
+import jax.numpy as jnp
 
 def plain(x):
     return x * x
@@ -28,6 +29,12 @@ def times(x, w):
 
 wrong_times = jax.custom_vjp(times)
 wrong_times.defvjp(lambda x, w: (x @ w, (x, w)), lambda xw, y_bar: (y_bar @ xw[1].T, 2 * xw[0].T @ y_bar))
+
+wrong_times_x = jax.custom_vjp(times)
+wrong_times_x.defvjp(
+    lambda x, w: (x @ w, (x, w)),
+    lambda xw, g: (jnp.where(jnp.abs(g) > 100, -g, g) @ xw[1].T, xw[0].T @ g),
+)
 
 @jax.custom_vjp
 def wrong_in_the_last(x):
@@ -103,7 +110,13 @@ def test_all_checks_are_made_unless_said(rules, tmp_path):
     save_capsule(path, failing(rules.wrong, X), "capsule_rules:wrong", (X,))
     with np.load(path, allow_pickle=False) as file:
         contents = json.loads(str(file["capsule"]))
-    assert contents["options"] == {"static_argnums": [], "checks": list(CHECKS), "dtypes": list(DTYPES), "seed": 0}
+    assert contents["options"] == {
+        "static_argnums": [],
+        "nondiff": [],
+        "checks": list(CHECKS),
+        "dtypes": list(DTYPES),
+        "seed": 0,
+    }
     assert contents["functions"] == {"rule": "capsule_rules:wrong"}
     assert {"python", "jax", "jaxlib", "numpy", "torch", "matmul precision", "x64"} <= set(contents["here"])
 
@@ -128,6 +141,47 @@ def test_trees_of_arguments(rules, tmp_path, monkeypatch):
     assert tree["b"] == 2 and type(tree["b"]) is np.float32
     assert given["static_argnums"] == [1, -1] and given["kwargs"] == {"axis": 0}
     assert np.array_equal(given["torch_kwargs"]["dim"], X) and given["torch_kwargs"]["n"] is None
+
+
+@pytest.mark.parametrize("nondiff", [["w"], "w", ("w",)])
+def test_what_is_not_differentiated_and_your_own_cotangents(rules, tmp_path, calls, nondiff):
+    x, w, own = np.ones((4, 2), np.float32), np.ones((2, 3), np.float32), np.full((4, 3), 300, np.float32)
+    options = {"nondiff": nondiff, "cotangents": own, "reference": rules.times}
+    path = tmp_path / "capsule.npz"
+    report = failing(rules.wrong_times_x, x, w, **options)
+    save_capsule(path, report, rules.wrong_times_x, (x, w), checks=["values"], **options)
+    again = replay(path)
+    ((_, replayed_x, _), given) = calls[0]
+    assert given["nondiff"] == ["w"] and np.array_equal(given["cotangents"], own)
+    assert given["cotangents"].dtype == np.float32 and np.array_equal(replayed_x, x)
+    assert again.rows == report.rows and {row.leaf for row in again.rows if not row.ok} == {"x_bar"}
+    assert again.about["cotangents"] == report.about["cotangents"] and "5 yours" in again.about["cotangents"]
+
+
+def test_your_own_cotangents_are_cut_with_the_rows_that_they_are_for(rules, tmp_path, monkeypatch):
+    x, w, own = np.ones((8, 2), np.float32), np.ones((2, 3), np.float32), np.full((8, 3), 300, np.float32)
+    monkeypatch.setattr(capsule_module, "SLICE", 84)
+    path = tmp_path / "capsule.npz"
+    options = {"cotangents": own, "checks": ["values"]}
+    report = failing(rules.wrong_times_x, x, w, cotangents=own)
+    save_capsule(path, report, rules.wrong_times_x, (x, w), **options)
+    assert [a.shape for a in saved(path)] == [(3, 2), (2, 3), (3, 3)], "24 bytes of w leave room for 3 rows of 20"
+    assert replay(path).culprits == ["rule"]
+
+
+def test_a_capsule_from_before_there_were_cotangents(path):
+    def older(contents):
+        del contents["options"]["nondiff"], contents["inputs"]["cotangents"]
+
+    rewrite(path, older)
+    assert replay(path).culprits == ["rule"]
+
+
+def test_a_probe_of_your_own_is_refused(rules, tmp_path):
+    probe = Probe("mine", lambda evaluation: [])
+    with pytest.raises(CapsuleError, match=r"^checks: a probe of your own \(mine\) cannot be saved: give names only$"):
+        save_capsule(tmp_path / "capsule.npz", failing(rules.wrong, X), rules.wrong, (X,), checks=["values", probe])
+    assert not (tmp_path / "capsule.npz").exists()
 
 
 def test_flags_hold_again_and_changes_are_said(rules, tmp_path, calls, monkeypatch):

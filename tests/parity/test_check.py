@@ -1,4 +1,8 @@
 import functools
+import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -450,3 +454,249 @@ def test_a_dtype_that_nobody_knows_is_skipped():
     report = parity.check(jnp.linalg.inv, a, checks=["dtypes"], dtypes=["bfloat16"])
     (finding,) = [finding for finding in report.findings if finding.check == "dtypes"]
     assert finding.status in ("skipped", "note") and report.ok
+
+
+def product(x, mask):
+    return x * mask
+
+
+def test_what_is_not_differentiated():
+    # A backward that has nothing for the mask is right, if the mask is not asked for.
+    @jax.custom_vjp
+    def masked(x, mask):
+        return x * mask
+
+    masked.defvjp(lambda x, mask: (x * mask, mask), lambda mask, g: (g * mask, None))
+    options: Any = {"reference": product, "torch": product, "dtypes": ["bfloat16", "float64"]}
+    report = parity.check(masked, X, X + 1, nondiff=["mask"], **options)
+    assert report.ok, str(report)
+    assert not [row for row in report.rows if "mask" in row.leaf]
+    assert not [finding for finding in report.findings if "mask" in finding.about.removeprefix("masked")]
+    assert {row.check for row in report.rows} >= {"float32", "bfloat16", "float64", "grad of grad"}
+    assert report.about["arguments"] == "x float32[2,3], mask float32[2,3]; not differentiated: mask"
+    assert set(problems(parity.check(masked, X, X + 1, reference=product, **FEW))) == {"mask_bar"}
+
+
+def test_a_single_leaf_that_is_not_differentiated():
+    rule = lambda net, x: net["w"] * x + net["buffers"][0]  # noqa: E731
+    net = {"w": X, "buffers": [X + 1, X]}
+    report = parity.check(rule, net, X, reference=rule, torch=rule, nondiff=["net['buffers'][0]"], **FEW)
+    assert report.ok, str(report)
+    bars = {row.leaf for row in report.rows if row.leaf.endswith("_bar")}
+    assert bars == {"net['w']_bar", "net['buffers'][1]_bar", "x_bar"}
+    assert report.about["arguments"].endswith("; not differentiated: net['buffers'][0]")
+
+
+def test_torch_gets_what_is_not_differentiated_without_a_gradient():
+    seen = []
+
+    def theirs(x, mask):
+        seen.append((x.requires_grad, mask.requires_grad))
+        return x * mask
+
+    report = parity.check(product, X, X + 1, torch=theirs, nondiff="mask")
+    assert report.ok, str(report)
+    assert (True, False) in seen and not any(mask for _, mask in seen)
+
+
+def test_nondiff_that_names_nothing():
+    with pytest.raises(ValueError) as caught:
+        parity.check(product, X, X, nondiff=["masks"])
+    text = "nondiff must name floating-point arguments or leaves (x, mask); got 'masks'"
+    assert str(caught.value) == text
+    with pytest.raises(ValueError, match="^all of them are in nondiff, so there is nothing to differentiate$"):
+        parity.check(product, X, X, nondiff=["x", "mask"])
+
+
+def clipped(x, g):
+    """2 x g, but for cotangents beyond any that is drawn."""
+    return 2 * x * jnp.clip(g, -100, 100)
+
+
+def test_your_own_cotangents_catch_what_the_drawn_ones_do_not():
+    options: Any = {"reference": square, "torch": square, "checks": ["values", "structure"], "dtypes": ()}
+    report = parity.check(ruled(clipped), X, **options)
+    assert report.ok and "yours" not in report.about["cotangents"]
+    report = parity.check(ruled(clipped), X, cotangents=np.full_like(X, 300), **options)
+    assert problems(report) == {"x_bar": "outside the bound"} and report.culprits == ["rule"]
+    (row,) = (row for row in report.rows if not row.ok)
+    assert row.shape == (6, 2, 3) and row.deviations["rule"].budget_index[0] == 5
+    assert report.about["cotangents"] == (
+        "0, 1 random, 2 their sum (first + twice the second), 3 ones, 4 zeros, 5 yours; seed 0"
+    )
+
+
+def test_your_own_cotangents_go_through_every_check():
+    report = parity.check(ruled(right), X, reference=square, torch=square, cotangents=300 * X)
+    assert report.ok, str(report)
+    rows = [row for row in report.rows if row.leaf == "x_bar" and "grad" not in row.check and "over" not in row.check]
+    assert {row.check for row in rows} == {"float32", "float64", "bfloat16", "float16"}
+    assert {row.shape for row in rows} == {(6, 2, 3)}
+
+
+def test_your_own_cotangents_for_a_tree_of_outputs():
+    def rule(x):
+        y = ruled(clipped)(x)
+        return {"y": y, "aux": (jnp.argmax(y), jnp.sum(x))}
+
+    def plain(x):
+        return {"y": x * x, "aux": (jnp.argmax(x * x), jnp.sum(x))}
+
+    for y, found in ((0 * X, {}), (0 * X + 300, {"x_bar": "outside the bound"})):
+        report = parity.check(rule, X, reference=plain, cotangents={"y": y, "aux": (None, -2.0)}, **FEW)
+        assert problems(report) == found
+
+
+@pytest.mark.parametrize(
+    ("cotangents", "text"),
+    [
+        (X[0], "cotangents: that of y must be float32[2, 3]; got float32[3]"),
+        ({"y": X, "z": X}, "cotangents must have one array for each output (y), in the outputs' tree"),
+        (np.full_like(X, np.inf), "cotangents: that of y holds a number that is not finite"),
+    ],
+)
+def test_cotangents_that_do_not_fit(cotangents, text):
+    with pytest.raises(ValueError) as caught:
+        parity.check(ruled(right), X, reference=square, torch=square, cotangents=cotangents)
+    assert str(caught.value) == text
+
+
+def test_the_whole_traceback_of_whoever_raises_is_in_the_report():
+    report = parity.check(ruled(lambda x, g: broken(x)), X, reference=square, torch=broken, **FEW)
+    assert set(report.errors) == {"float32 rule", "float32 torch"}
+    for text in report.errors.values():
+        assert text.startswith("Traceback (most recent call last):") and 'raise RuntimeError("out of luck' in text
+        assert "RuntimeError: out of luck\nand more" in text and "in broken" in text
+    shown = str(report)
+    assert "RuntimeError: out of luck" in shown and "and more" not in shown and "Traceback" not in shown
+    assert report.to_dict()["errors"] == report.errors
+    assert json.dumps(report.to_dict())
+
+
+def test_the_traceback_of_a_reference_too():
+    # Its value is right in float64, where the oracle is chosen; in float32 it raises.
+    def reference(x):
+        return ruled(lambda x, g: broken(x) if x.dtype == jnp.float32 else 3 * x * g)(x)
+
+    report = parity.check(ruled(right), X, reference=reference, torch=square, **FEW)
+    assert report.culprits == ["reference"] and list(report.errors) == ["float32 reference"]
+    assert "RuntimeError: out of luck\nand more" in report.errors["float32 reference"]
+
+
+def test_nothing_raised_is_no_error(whole):
+    assert whole.errors == {}
+
+
+def test_who_raises_in_one_dtype_only():
+    def theirs(x):
+        if x.dtype == torch.bfloat16:
+            raise TypeError("no bfloat16")
+        return x * x
+
+    report = parity.check(square, X, torch=theirs, checks=["dtypes"], dtypes=["bfloat16", "float16"])
+    assert list(report.errors) == ["bfloat16 torch"] and report.culprits == ["torch"]
+
+
+def test_a_rule_that_is_wrong_under_vmap_only():
+    @jax.custom_batching.custom_vmap
+    def bar(x, g):
+        return 2 * x * g
+
+    @bar.def_vmap
+    def _mapped(size, batched, x, g):
+        x = x if batched[0] else jnp.broadcast_to(x, g.shape)
+        return -2 * x * g, True
+
+    report = parity.check(ruled(bar), X, reference=square, torch=square, checks=["transformations"], dtypes=())
+    assert of(report, "transformations")["vmap of the pullback"][0] == "FAIL" and not report.ok
+    assert of(report, "transformations")["vmap"][0] == "FAIL"
+    rows = {row.leaf: row for row in report.rows if row.check == "float32"}
+    assert all(row.ok for row in rows.values()), "one call for each cotangent is right"
+
+
+def test_a_rule_that_cannot_be_mapped_is_checked_one_by_one():
+    def backward(factor):
+        def bar(x, g):
+            return np.asarray(factor * np.asarray(x) * np.asarray(g), np.asarray(x).dtype)
+
+        return lambda x, g: jax.pure_callback(bar, jax.ShapeDtypeStruct(x.shape, x.dtype), x, g)
+
+    options: Any = {"reference": square, "torch": square}
+    few = parity.check(ruled(backward(2)), X, checks=["structure", "dtypes", "kinks", "numerical"], **options)
+    assert few.ok, str(few)
+    every = parity.check(ruled(backward(2)), X, **options)
+    assert of(every, "transformations")["vmap"][0] == "FAIL" and every.culprits == []
+    wrong = parity.check(ruled(backward(-2)), X, **FEW, **options)
+    assert problems(wrong) == {"x_bar": "outside the bound"}
+    assert [row.diagnosis for row in wrong.rows if not row.ok] == [{"rule": "the sign is wrong"}]
+
+
+# In a process of its own: here jit's caches are warm.
+COUNT = """
+import json, logging
+import jax
+import jax.numpy as jnp
+import numpy as np
+from pullback import parity
+from pullback.parity.verdict import comparison, in_double
+
+count = dict.fromkeys(["primal", "forward", "torch", "walks"], 0)
+inside, compiled = [], []
+
+def counted(name, function):
+    def call(*args, **options):
+        # A forward that calls the rule itself is one call.
+        if not (name == "primal" and inside):
+            count[name] += 1
+        inside.append(name)
+        try:
+            return function(*args, **options)
+        finally:
+            inside.pop()
+    return call
+
+class Names(logging.Handler):
+    def emit(self, record):
+        if record.getMessage().startswith("Finished XLA compilation of "):
+            compiled.append(record.getMessage().split(" of ")[1].split(" in ")[0])
+
+jax.config.update("jax_log_compiles", True)
+jax.config.update("jax_enable_compilation_cache", False)
+logger = logging.getLogger("jax")
+logger.addHandler(Names())
+logger.propagate = False
+events = []
+jax.monitoring.register_event_duration_secs_listener(lambda name, *args, **options: events.append(name))
+walk = counted("walks", comparison.rounding_bounds)
+comparison.rounding_bounds = in_double.rounding_bounds = walk
+
+def mse(output, targ):
+    return jnp.mean((output - targ) ** 2)
+
+loss = jax.custom_vjp(counted("primal", mse))
+loss.defvjp(
+    counted("forward", lambda output, targ: (loss(output, targ), output - targ)),
+    lambda diff, loss_bar: (2 * loss_bar * diff / diff.size, -2 * loss_bar * diff / diff.size),
+)
+in_torch = counted("torch", lambda output, targ: ((output - targ) ** 2).mean())
+output, targ = np.random.default_rng(0).standard_normal((2, 64), np.float32)
+report = parity.check(loss, output, targ, reference=mse, torch=in_torch)
+count["compiles"] = events.count("/jax/core/compile/backend_compile_duration")
+print(json.dumps({"count": count, "compiled": compiled, "ok": report.ok, "report": str(report)}))
+"""
+
+
+def test_each_thing_is_computed_once():
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT], env=env | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    count, compiled = said["count"], "\n".join(said["compiled"])
+    assert said["ok"], said["report"]
+    assert count["walks"] == 5, "one for each dtype, and one for both second derivatives"
+    assert count["primal"] + count["forward"] <= 11, count
+    assert count["torch"] <= 9, count
+    assert count["compiles"] == len(said["compiled"]), compiled
+    assert count["compiles"] <= 22, f"{count['compiles']} programs were compiled:\n{compiled}"

@@ -130,3 +130,11 @@ def test_not_finite(value):
     with pytest.raises(ValueError) as caught:
         given_cotangents(np.where(G == 4, value, G), SINGLE)
     assert str(caught.value) == "cotangents: that of y holds a number that is not finite"
+
+
+@pytest.mark.parametrize(("dtype", "large"), [(np.float16, 1e5), (jnp.bfloat16, 3.4e38), (np.float32, 1e39)])
+def test_too_large_for_the_outputs_dtype(dtype, large):
+    output = jax.ShapeDtypeStruct((2, 3), dtype)
+    with pytest.raises(ValueError) as caught:
+        given_cotangents(np.where(G == 4, large, G.astype(np.float64)), output)
+    assert str(caught.value) == f"cotangents: that of y holds a number that does not fit in {np.dtype(dtype).name}"

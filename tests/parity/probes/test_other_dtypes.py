@@ -127,3 +127,10 @@ def test_what_is_not_judged_is_counted():
         ("values", "float16 y (primal)", text),
     ]
     assert unjudged(evaluation.values) == []
+
+
+def test_your_own_cotangents_that_do_not_fit():
+    rows, findings = found(square, reference=square, cotangents=np.full_like(X, 1e6))
+    assert list(rows) == ["float64", "bfloat16"]
+    text = "does not run in it: ValueError: cotangents: that of y holds a number that does not fit in float16"
+    assert findings == [("dtypes", "float16", "note", text)]

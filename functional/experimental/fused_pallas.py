@@ -1,10 +1,10 @@
-"""fused_pallas: the fused step as one kernel for a TPU, with the net resident on the chip and x read once.
+"""fused_pallas: the fused step as one kernel for a TPU. The net stays on the chip, and x is read once.
 
-The maths is functional/_tile.py's, the batch axis last after x. Step t of the grid takes tile t of the rows:
+The maths is that of functional/_tile.py: after x, the batch axis is last. Step t of the grid takes tile t of the rows:
 
     d = z_last - targ^T        loss = sum over tiles of sum(d^2) / n        w_k_bar, b_k_bar = sums over tiles
 
-Every step adds to the same output blocks, which therefore stay on the chip until the last one. That is sound where the
+Every step adds to the same output blocks, which therefore stay on the chip until the last step. That is sound where the
 grid's steps run one after the other, as they do on a TPU. On a GPU they run at once, and the sums would race.
 """
 
@@ -16,14 +16,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._check import accumulator
-from ._tile import tile_pass, turn, turn_back
-from ._typing import Array, Float, Params
-from .fused import fused_value_and_grad
-from .mlp import mlp_loss
+from .._check import accumulator
+from .._tile import tile_pass, turn, turn_back
+from .._typing import Array, Float, Params
+from ..fused import fused_value_and_grad
+from ..mlp import mlp_loss
 
 LANES = 128
-"""The last axis of a TPU's registers; a block's must be a multiple of it, or the whole array's."""
+"""Elements in the last axis of a TPU's registers. A block's last axis is a multiple of it, or the whole array's."""
 
 COMPILED = ("float32", "bfloat16")
 """The dtypes that Pallas compiles for a TPU."""
@@ -39,19 +39,23 @@ def fused_value_and_grad_pallas(
 ) -> tuple[Array, Params]:
     """`(loss, grads)` of `mlp_loss`, `mean((mlp(params, x) - targ)^2)`, in one Pallas kernel for a TPU.
 
-    Shapes and dtypes: as for `mlp_loss`; half precision accumulates in float32. tile_rows (static): rows in a tile, a
-    multiple of 128. The weights, their transposes and gradients and two tiles must fit in the chip's VMEM together.
-    interpret (static): run the kernel as plain jax operations, on any backend; slow, for tests. Products have the
-    precision that `jax_default_matmul_precision` asks for, of which Pallas has no "high". An empty axis leaves nothing
-    to tile, and the result is then `fused_value_and_grad`'s. Not to be differentiated.
+    Shapes and dtypes: those of `mlp_loss`; half precision accumulates in float32. The weights, their transposes and
+    gradients and two tiles must fit in the chip's VMEM together. Products have the precision that
+    `jax_default_matmul_precision` asks for, of which Pallas has no "high". Where an axis is empty there is nothing to
+    tile, and `fused_value_and_grad` gives the result. It cannot be differentiated.
 
-    What was checked, and what was not: the values, in interpret mode, against float64 within the derived rounding
-    bound; that the kernel compiles for TPU v4, v5e, v5p and v6e, ahead of time, with libtpu 0.0.42. No accelerator was
-    at hand: it never ran on one, no time was measured and none is claimed.
+    tile_rows (static): the number of rows in a tile, a multiple of 128. interpret (static): runs the kernel as plain
+    jax operations, on any backend; it is slow, and for tests.
 
-    Raises NotImplementedError where the backend is not a TPU and interpret is False: on a GPU or CPU use
-    `fused_value_and_grad`, which XLA compiles. ValueError for a shape that does not fit, or another tile_rows;
-    TypeError for a dtype that does not fit, and where interpret is False for any but float32 and bfloat16.
+    Two things were checked: in interpret mode the values are within the derived rounding bound of float64, and libtpu
+    0.0.42 compiles the kernel ahead of time for TPU v4, v5e, v5p and v6e. No accelerator was at hand: it never ran on
+    one, no time was measured and none is claimed.
+
+    Raises:
+        NotImplementedError: the backend is not a TPU, and interpret is False. On a GPU or CPU use
+            `fused_value_and_grad`, which XLA compiles.
+        ValueError: a shape does not fit, or tile_rows is no positive multiple of 128.
+        TypeError: a dtype does not fit, or interpret is False and it is neither float32 nor bfloat16.
     """
     backend = jax.default_backend()
     if not interpret and backend != "tpu":
@@ -65,14 +69,13 @@ def fused_value_and_grad_pallas(
     if not interpret and dtype.name not in COMPILED:
         raise TypeError(f"fused_value_and_grad_pallas: a TPU kernel takes {' or '.join(COMPILED)}; got {dtype.name}")
     if 0 in (*x.shape, *(size for w, _ in params for size in w.shape)):
-        loss, grads, *_ = fused_value_and_grad(params, x, targ)
-        return loss, grads
-    return _kernel_call(params, x, targ, tile_rows, interpret)
+        return fused_value_and_grad(params, x, targ)
+    return kernel_call(params, x, targ, tile_rows, interpret)
 
 
-def _kernel_call(params: Params, x: Array, targ: Array, tile_rows: int, interpret: bool) -> tuple[Array, Params]:
-    """The kernel and its layout, for whatever platform this is lowered for."""
-    # Here, not above: Pallas takes long to import, and few will call this.
+def kernel_call(params: Params, x: Array, targ: Array, tile_rows: int, interpret: bool) -> tuple[Array, Params]:
+    """Calls the kernel, and lays out its arguments. It checks nothing, so that it can be lowered where no TPU is."""
+    # Imported here, not above: Pallas takes long to import, and few will call this.
     from jax.experimental import pallas as pl
     from jax.experimental.pallas import tpu as pltpu
 
@@ -80,7 +83,7 @@ def _kernel_call(params: Params, x: Array, targ: Array, tile_rows: int, interpre
     rows = min(tile_rows, n)
     x, targ_t = x.reshape(n, x.shape[-1]), targ.reshape(n, -1).T
     acc = accumulator(targ.dtype)
-    # The first layer's w is not needed, for there is no x_bar.
+    # Only x_bar would need the first layer's w.
     net = [layer._replace(w=None) if k == 0 else layer for k, layer in enumerate(turn(params))]
     sums = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, acc), [(w_t, b) for _, w_t, b in net])
     totals = (jax.ShapeDtypeStruct((1, 1), acc), sums)
@@ -98,7 +101,7 @@ def _kernel_call(params: Params, x: Array, targ: Array, tile_rows: int, interpre
         ],
         out_specs=jax.tree.map(whole, totals),
         out_shape=totals,
-        # "arbitrary": in order, on one core, because the steps share their outputs.
+        # "arbitrary" runs the steps in order, on one core: they share their outputs.
         compiler_params=pltpu.CompilerParams(dimension_semantics=("arbitrary",)),
         interpret=interpret,
         name="fused_value_and_grad",
@@ -107,7 +110,7 @@ def _kernel_call(params: Params, x: Array, targ: Array, tile_rows: int, interpre
 
 
 def _kernel(x_ref: Any, targ_ref: Any, net: Any, squares_ref: Any, sum_refs: Any, *, n: int, scale: float) -> None:
-    """One tile: `x_ref[rows, fan_in]`, `targ_ref[fan_out, rows]`; squares_ref `[1, 1]`, sum_refs per layer."""
+    """Adds one tile, `x_ref[rows, fan_in]` and `targ_ref[fan_out, rows]`, to `squares_ref[1, 1]` and sum_refs."""
     from jax.experimental import pallas as pl
 
     tile, totals = pl.program_id(0), (squares_ref, sum_refs)
@@ -133,5 +136,8 @@ def _kernel(x_ref: Any, targ_ref: Any, net: Any, squares_ref: Any, sum_refs: Any
 
 
 def _kept(a: Array, left: Array, axis: int) -> Array:
-    """a where there are rows left, else 0: in the last tile, what lies beyond row n is anything, NaN too."""
+    """Sets to 0 the rows beyond n, which lie along axis: in the last tile they may hold anything, NaN too.
+
+    left: how many rows of a are rows of the batch.
+    """
     return jnp.where(lax.broadcasted_iota(jnp.int32, a.shape, axis) < left, a, jnp.zeros((), a.dtype))

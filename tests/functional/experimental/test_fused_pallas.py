@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback.functional import fused_pallas, fused_value_and_grad
-from pullback.functional.fused_pallas import fused_value_and_grad_pallas
+from pullback import functional
+from pullback.functional import fused_value_and_grad
+from pullback.functional.experimental import fused_pallas, fused_value_and_grad_pallas
 from pullback.parity.case.leaves import as_numpy
 from pullback.parity.lesson import in_torch
 from pullback.parity.lesson.in_jax import net_twin
@@ -114,7 +115,7 @@ def test_an_empty_axis(n, sizes):
 def test_it_lowers_for_a_tpu(n, biases, dtype):
     params, x, targ = on_device(arguments(n, (784, 50, 1), dtype))
     params = params if biases else [(w, None) for w, _ in params]
-    step = jax.jit(functools.partial(fused_pallas._kernel_call, tile_rows=128, interpret=False))
+    step = jax.jit(functools.partial(fused_pallas.kernel_call, tile_rows=128, interpret=False))
     text = step.trace(params, x, targ).lower(lowering_platforms=("tpu",)).as_text()
     assert text.count("tpu_custom_call") == 1
 
@@ -153,5 +154,13 @@ def test_what_does_not_fit_the_net_says(as_a_user):
 
 
 def test_importing_it_does_not_import_pallas():
-    code = "import sys, pullback.functional.fused_pallas; sys.exit('jax.experimental.pallas' in sys.modules)"
+    code = "import sys, pullback.functional.experimental; sys.exit('jax.experimental.pallas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_where_it_was_before_says_where_it_is():
+    with pytest.warns(DeprecationWarning, match="from pullback.functional.experimental import fused_value_and_grad_pa"):
+        from pullback.functional import fused_value_and_grad_pallas as as_before  # type: ignore[attr-defined]
+    assert as_before is fused_value_and_grad_pallas
+    with pytest.raises(AttributeError, match="module 'pullback.functional' has no attribute 'fused_pallas'"):
+        functional.fused_pallas  # type: ignore[attr-defined]  # noqa: B018
