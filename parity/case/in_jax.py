@@ -15,10 +15,8 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from .arguments import Arguments, is_float, output_names, put
 from .leaves import Leaves, as_numpy
 
-Pullback: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
-"""From the outputs' cotangents to those of the leaves."""
-BarsOf: TypeAlias = Callable[[Pullback, Sequence[Any]], Sequence[Any]]
-"""The same for several, stacked."""
+Pullback: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]  # from the outputs' cotangents to those of the leaves
+BarsOf: TypeAlias = Callable[[Pullback, Sequence[Any]], Sequence[Any]]  # the same for several, stacked
 
 
 class Traced(NamedTuple):

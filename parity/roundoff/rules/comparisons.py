@@ -179,21 +179,18 @@ def _remainder(rounding, eqn, x, y):
     return rounding.rounded(eqn, value, np.where(jumps, np.abs(y.value) + x.error, x.error))
 
 
-RULES: dict[str, Rule] = (
-    {name: _rising for name in RISING}
-    | {name: _compare for name in COMPARISONS}
-    | {
-        "sort": _sort,
-        "argmax": _place,
-        "argmin": _place,
-        "select_n": lambda rounding, eqn, which, *cases: select(which, list(cases)),
-        "and": _and,
-        "or": _or,
-        "xor": _xor,
-        "not": _not,
-        "reduce_and": _all,
-        "reduce_or": _any,
-        "is_finite": lambda rounding, eqn, x: Bounded(np.isfinite(x.value), None),
-        "rem": _remainder,
-    }
-)
+RULES: dict[str, Rule] = dict.fromkeys(RISING, _rising) | dict.fromkeys(COMPARISONS, _compare)
+RULES |= {
+    "sort": _sort,
+    "argmax": _place,
+    "argmin": _place,
+    "select_n": lambda rounding, eqn, which, *cases: select(which, list(cases)),
+    "and": _and,
+    "or": _or,
+    "xor": _xor,
+    "not": _not,
+    "reduce_and": _all,
+    "reduce_or": _any,
+    "is_finite": lambda rounding, eqn, x: Bounded(np.isfinite(x.value), None),
+    "rem": _remainder,
+}

@@ -84,6 +84,4 @@ def _view(rounding: Rounding, eqn: Any, x: Bounded) -> Bounded:
     return Bounded(change(eqn.params, x.value), error, x.peak_of)
 
 
-RULES: dict[str, Rule] = (
-    {name: _move for name in PLACES} | {name: _join for name in JOINED} | {name: _view for name in VIEWS}
-)
+RULES: dict[str, Rule] = dict.fromkeys(PLACES, _move) | dict.fromkeys(JOINED, _join) | dict.fromkeys(VIEWS, _view)
