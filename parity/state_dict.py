@@ -35,12 +35,12 @@ def from_state_dict(state_dict: "Mapping[str, torch.Tensor]") -> list[tuple[jax.
         if not is_tensor or (key.endswith(("weight", "bias")) and not tensor.is_floating_point()):
             got = str(tensor.dtype) if is_tensor else type(tensor).__name__
             raise TypeError(f"state_dict: {key} must be a floating-point tensor; got {got}")
-    params, width, before, used = [], None, "", set()
+    params, width, before = [], None, ""
     biases = {key for key in state_dict if key.rpartition(".")[2] == "bias"}
     for key, tensor in state_dict.items():
-        if key in biases:
-            continue
         prefix, _, kind = key.rpartition(".")
+        if kind == "bias":
+            continue
         weight = to_numpy(tensor)
         if kind != "weight" or weight.ndim != 2:
             entries = "whose entries are a weight [fan_out, fan_in] and a bias [fan_out]"
@@ -51,7 +51,7 @@ def from_state_dict(state_dict: "Mapping[str, torch.Tensor]") -> list[tuple[jax.
         bias_key = f"{prefix}.bias" if prefix else "bias"
         b = None
         if bias_key in biases:
-            used.add(bias_key)
+            biases.remove(bias_key)
             bias = to_numpy(state_dict[bias_key])
             if bias.shape != (width,):
                 raise ValueError(f"state_dict: {bias_key} must have shape {(width,)}; got {bias.shape}")
@@ -59,8 +59,8 @@ def from_state_dict(state_dict: "Mapping[str, torch.Tensor]") -> list[tuple[jax.
                 raise ValueError(f"state_dict: {bias_key} is {bias.dtype}, and {key} {weight.dtype}: one dtype a layer")
             b = _to_jax(bias_key, bias)
         params.append((_to_jax(key, weight.T), b))
-    if alone := biases - used:
-        raise ValueError(f"state_dict: {min(alone)} has no weight beside it")
+    if biases:
+        raise ValueError(f"state_dict: {min(biases)} has no weight beside it")
     if not params:
         raise ValueError("state_dict: it is empty")
     return params

@@ -15,10 +15,8 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from .arguments import Arguments, is_float, output_names, put
 from .leaves import Leaves, as_numpy
 
-Pullback: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
-"""From the outputs' cotangents to those of the leaves."""
-BarsOf: TypeAlias = Callable[[Pullback, Sequence[Any]], Sequence[Any]]
-"""The same for several, stacked."""
+Pullback: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]  # from the outputs' cotangents to those of the leaves
+BarsOf: TypeAlias = Callable[[Pullback, Sequence[Any]], Sequence[Any]]  # the same for several, stacked
 
 
 class Traced(NamedTuple):
@@ -83,11 +81,9 @@ class InJax:
         bars_of = functools.partial(_one_by_one, place=jax.device_put, stack=np.stack)
         return as_numpy(self._run(self.flat, on_device, cotangents, bars_of))
 
-    def wrapped(self, transform: Callable[..., Any]) -> Callable[[Sequence[Any], Sequence[Any]], Leaves]:
+    def run_under(self, transform: Callable[..., Any], leaves: Sequence[Any], cotangents: Sequence[Any]) -> Leaves:
         """`run` of the function under `transform` (`jax.checkpoint`, say)."""
-        return lambda leaves, cotangents: self._run(
-            transform(self.traced(leaves).__call__), leaves, cotangents, self._vmapped
-        )
+        return self._run(transform(self.traced(leaves).__call__), leaves, cotangents, self._vmapped)
 
     def without_vmap(self) -> None:
         """From now on the pullback is called once for each cotangent."""

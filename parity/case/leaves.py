@@ -5,8 +5,7 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
-Leaves: TypeAlias = dict[str, Any]
-"""Arrays by name, NumPy's or (inside jax) jax's: `w1`, `b1`, `y`, `x_bar`, ..."""
+Leaves: TypeAlias = dict[str, Any]  # arrays by name, NumPy's or (inside jax) jax's: `w1`, `b1`, `y`, `x_bar`, ...
 
 
 def as_numpy(leaves: Leaves) -> Leaves:

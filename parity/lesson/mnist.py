@@ -27,8 +27,7 @@ from .operators import operator_comparisons
 from .result import result_leaves
 from .sharded import check_same_inputs, net_sharded, process_findings
 
-COLUMNS = {"rule": "custom_vjp", "reference": "jax.grad"}
-"""What `check` calls them, and the net's rows."""
+COLUMNS = {"rule": "custom_vjp", "reference": "jax.grad"}  # what `check` calls them, and the net's rows
 
 
 def check_mnist(
@@ -112,17 +111,17 @@ def check_mnist(
         if full:
             more, found = _examined(params, x, targ, seed, products.u)
             outcomes, findings = outcomes + more, findings + found
+    many = f"{len(everywhere)} × " if len(everywhere) > 1 else ""
+    arithmetic = f": {products.name}" if dtype == np.float32 else ""
+    versions = f"jax {jax.__version__}, torch {in_torch.torch.__version__}, pullback {version('pullback')}"
     about = {
         "net": f"784 -> {hidden} -> 1, relu, mse",
         "batch": f"{batch_size:,} rows of train, drawn with seed {seed}, normalized with train's moments",
         "data": mnist.source,
         "dtype": dtype.name,
         "oracle": "torch autograd in float64",
-        "device": (f"{len(everywhere)} × " if len(everywhere) > 1 else "")
-        + f"{on} ({where.device_kind}), matmul precision {precision}"
-        + (f": {products.name}" if dtype == np.float32 else ""),
-        "versions": f"jax {jax.__version__}, torch {in_torch.torch.__version__}, "
-        f"pullback {version('pullback')}, Python {platform.python_version()}",
+        "device": f"{many}{on} ({where.device_kind}), matmul precision {precision}{arithmetic}",
+        "versions": f"{versions}, Python {platform.python_version()}",
     }
     return Report.of(about, outcomes, findings)
 

@@ -97,12 +97,9 @@ class _Judge:
         for row in compare("values", {"rule": leaves}, self.right.want, self.right.allowed, self.right.dtypes):
             if not row.ok:
                 return f"{row.leaf}: {row.deviations['rule'].problem}"
-        findings = linearity_findings(planted.arguments.diff_names, leaves, self.right.allowed)
-        findings += judge(planted, {"rule": answers(planted, planted.rule), "reference": self.reference})
-        for finding in findings:
-            if finding.status == "FAIL":
-                return f"{finding.check}, {finding.about}"
-        return ""
+        linear = linearity_findings(planted.arguments.diff_names, leaves, self.right.allowed)
+        kinks = judge(planted, {"rule": answers(planted, planted.rule), "reference": self.reference})
+        return next((f"{found.check}, {found.about}" for found in (*linear, *kinks) if found.status == "FAIL"), "")
 
 
 def _changes_nothing(case: Case, flat: Callable[..., Any]) -> bool:

@@ -1,7 +1,7 @@
 """Conventions: what each implementation says at 0, -0, NaN, the infinities and subnormals. Probed, never assumed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ Answers = dict[str, dict[str, Said]]  # argument -> special value -> the gradien
 Point = tuple[np.ndarray, list[np.ndarray]]  # where one is asked for: the argument, and a cotangent for each output
 
 
-def kink_findings(evaluation: Evaluation) -> list[Finding]:
+def kink_findings(evaluation: Evaluation) -> Iterator[Finding]:
     """One line for each argument and value at which somebody differs, and one for all at which nobody does.
 
     The first element of the argument is set to the value, and its gradient looked at, for a cotangent of 3. Where the
@@ -90,20 +90,18 @@ def _at_once(case: Case, run: Any, at: int, points: dict[str, Point]) -> dict[st
     return {label: float(np.ravel(bar)[0]) for label, bar in zip(points, bars, strict=True)}
 
 
-def judge(case: Case, said_by: dict[str, Answers]) -> list[Finding]:
+def judge(case: Case, said_by: dict[str, Answers]) -> Iterator[Finding]:
     """The findings, of what everybody says; the rule first."""
-    findings: list[Finding] = []
     agreed: dict[str, list[str]] = {}
     for name in said_by["rule"]:
         usual = {who: said[name][USUAL] for who, said in said_by.items()}
         if isinstance(usual["rule"], str):
-            findings.append(Finding("kinks", name, "skipped", f"the rule raises at ordinary values: {usual['rule']}"))
+            yield Finding("kinks", name, "skipped", f"the rule raises at ordinary values: {usual['rule']}")
             continue
         # Whoever raises at ordinary values is in the table as that, and has no say here.
         usual = {who: said for who, said in usual.items() if not isinstance(said, str)}
         if not all(_same(usual["rule"], other) for other in usual.values()):
-            text = f"{_said(usual)} at ordinary values already: see the table"
-            findings.append(Finding("kinks", name, "skipped", text))
+            yield Finding("kinks", name, "skipped", f"{_said(usual)} at ordinary values already: see the table")
             continue
         for label, value in VALUES.items():
             said = {who: said_by[who][name][label] for who in usual}
@@ -111,19 +109,18 @@ def judge(case: Case, said_by: dict[str, Answers]) -> list[Finding]:
             if finding is None:
                 agreed.setdefault(name, []).append(label)
             else:
-                findings.append(finding)
+                yield finding
         if DEAD in said_by["rule"][name]:
             text = _said({who: said_by[who][name][DEAD] for who in usual})
-            findings.append(Finding("kinks", f"{name} = {DEAD}", "note", text))
+            yield Finding("kinks", f"{name} = {DEAD}", "note", text)
     if len(said_by) == 1:
-        text = "no reference and no torch function to compare with"
-        return [*findings, Finding("kinks", case.name, "skipped", text)]
+        yield Finding("kinks", case.name, "skipped", "no reference and no torch function to compare with")
+        return
     alike: dict[str, list[str]] = {}
     for name, labels in agreed.items():
         alike.setdefault(", ".join(labels), []).append(name)
     for labels, names in alike.items():
-        findings.append(Finding("kinks", ", ".join(names), "pass", f"the same gradient at {labels}"))
-    return findings
+        yield Finding("kinks", ", ".join(names), "pass", f"the same gradient at {labels}")
 
 
 def _judged(about: str, said: dict[str, Said], must_agree: bool) -> Finding | None:

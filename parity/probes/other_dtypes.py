@@ -36,11 +36,9 @@ def dtype_findings(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
         yield from unjudged(other.values)
 
 
-def unjudged(values: Comparison) -> list[Finding]:
+def unjudged(values: Comparison) -> Iterator[Finding]:
     """Elements that nothing can be said of are counted, not hidden."""
-    findings = []
     for name, bound in values.allowed.items():
         if count := int(np.count_nonzero(np.isinf(bound))):
             text = f"{count} of {bound.size} elements are not judged: beyond its range, or a quotient by what may be 0"
-            findings.append(Finding("values", f"{np.dtype(values.dtype).name} {name}", "note", text))
-    return findings
+            yield Finding("values", f"{np.dtype(values.dtype).name} {name}", "note", text)

@@ -38,16 +38,14 @@ def _transformations(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
     yield from second_findings(evaluation)
 
 
-PROBES = {
-    probe.name: probe
-    for probe in (
-        Probe("values", _values),
-        Probe("structure", structure_findings),
-        Probe("rule ran", rule_findings),
-        Probe("transformations", _transformations),
-        Probe("dtypes", dtype_findings),
-        Probe("kinks", kink_findings),
-        Probe("numerical", numerical_findings),
-    )
+LOOKS = {
+    "values": _values,
+    "structure": structure_findings,
+    "rule ran": rule_findings,
+    "transformations": _transformations,
+    "dtypes": dtype_findings,
+    "kinks": kink_findings,
+    "numerical": numerical_findings,
 }
+PROBES = {name: Probe(name, look) for name, look in LOOKS.items()}
 """By the names that `checks=` takes, in the order of the report."""

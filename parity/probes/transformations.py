@@ -1,8 +1,9 @@
 """The rule under jax's transformations: each must give what the plain call gives, bit for bit or within the bound."""
 
 import contextlib
+import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -28,12 +29,12 @@ def make_two_devices() -> None:
             jax.config.update("jax_num_cpu_devices", 2)
 
 
-def transformation_findings(evaluation: Evaluation) -> list[Finding]:
+def transformation_findings(evaluation: Evaluation) -> Iterator[Finding]:
     """eager, twice, vmap, scan, checkpoint, donated buffers, sharded; and that the inputs are left alone."""
     case, bounds = evaluation.case, evaluation.values.allowed
     if (error := evaluation.values.raised.get("rule")) is not None:
-        text = f"raised {first_line(error)} in a plain call already"
-        return [Finding("transformations", case.name, "FAIL", text)]
+        yield Finding("transformations", case.name, "FAIL", f"raised {first_line(error)} in a plain call already")
+        return
     base = evaluation.values.got["rule"]
     before = [leaf.copy() for leaf in case.arguments.leaves]
     inside = _compiled_together({"vmap": _vmapped, "scan": _scanned, "checkpoint": _checkpointed}, case)
@@ -44,18 +45,16 @@ def transformation_findings(evaluation: Evaluation) -> list[Finding]:
         "donated buffers": lambda: _donated(case),
         "sharded": lambda: _sharded(case),
     }
-    findings = []
     for name, variant in variants.items():
         try:
-            findings.append(_against(name, base, as_numpy(variant()), bounds, exact=name.startswith("jit")))
+            yield _against(name, base, as_numpy(variant()), bounds, exact=name.startswith("jit"))
         except _Skip as skip:
-            findings.append(Finding("transformations", name, "skipped", str(skip)))
+            yield Finding("transformations", name, "skipped", str(skip))
         except Exception as error:
-            findings.append(Finding("transformations", name, "FAIL", f"raised {first_line(error)}"))
+            yield Finding("transformations", name, "FAIL", f"raised {first_line(error)}")
     same = all(np.array_equal(a, b) for a, b in zip(before, case.arguments.leaves, strict=True))
     text = "left as they were" if same else "changed by the call"
-    findings.append(Finding("transformations", "inputs", "pass" if same else "FAIL", text))
-    return findings
+    yield Finding("transformations", "inputs", "pass" if same else "FAIL", text)
 
 
 class _Skip(Exception):
@@ -105,7 +104,7 @@ def _scanned(run: InJax) -> Transformed:
 
 
 def _checkpointed(run: InJax) -> Transformed:
-    return run.wrapped(jax.checkpoint)
+    return functools.partial(run.run_under, jax.checkpoint)
 
 
 def _donated(case: Case) -> Leaves:

@@ -55,14 +55,11 @@ def diagnose(
 
 
 def _factor(ratio: float, sizes: Collection[int], u: float) -> str:
-    known = {
-        -1.0: "the sign is wrong",
-        2.0: "twice what it should be: the 2 of a square?",
-        0.5: "half of what it should be",
-    }
+    known = {-1: "the sign is wrong", 0.5: "half of what it should be"}
+    known |= {2: "twice what it should be: the 2 of a square?"}
     for size in sorted(sizes):
         if size > 2:
-            known |= {float(size): f"{size} times what it should be, the length of an axis: a sum for a mean?"}
+            known |= {size: f"{size} times what it should be, the length of an axis: a sum for a mean?"}
             known |= {1 / size: f"1/{size} of what it should be, {size} the length of an axis: a mean for a sum?"}
     for factor, text in known.items():
         if abs(ratio / factor - 1) <= max(1e-5, 4 * u):

@@ -4,6 +4,7 @@ A comparison whose sides lie within their own error of each other is uncertain, 
 jump. They are counted, and the bound spans both sides.
 """
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -89,18 +90,11 @@ def _place(rounding, eqn, x):
     return Bounded(place, error)
 
 
-COMPARISONS = {
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "lt": np.less,
-    "le": np.less_equal,
-    "eq": np.equal,
-    "ne": np.not_equal,
-}
+COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne")
 
 
 def _compare(rounding, eqn, x, y):
-    value = COMPARISONS[eqn.primitive.name](x.value, y.value)
+    value = getattr(operator, eqn.primitive.name)(x.value, y.value)
     reach = total(x.error, y.error)
     if reach is None or eqn.invars[0] is eqn.invars[1]:  # x != x asks for NaN
         rounding.gate(np.zeros(value.shape, bool))
@@ -185,21 +179,18 @@ def _remainder(rounding, eqn, x, y):
     return rounding.rounded(eqn, value, np.where(jumps, np.abs(y.value) + x.error, x.error))
 
 
-RULES: dict[str, Rule] = (
-    {name: _rising for name in RISING}
-    | {name: _compare for name in COMPARISONS}
-    | {
-        "sort": _sort,
-        "argmax": _place,
-        "argmin": _place,
-        "select_n": lambda rounding, eqn, which, *cases: select(which, list(cases)),
-        "and": _and,
-        "or": _or,
-        "xor": _xor,
-        "not": _not,
-        "reduce_and": _all,
-        "reduce_or": _any,
-        "is_finite": lambda rounding, eqn, x: Bounded(np.isfinite(x.value), None),
-        "rem": _remainder,
-    }
-)
+RULES: dict[str, Rule] = dict.fromkeys(RISING, _rising) | dict.fromkeys(COMPARISONS, _compare)
+RULES |= {
+    "sort": _sort,
+    "argmax": _place,
+    "argmin": _place,
+    "select_n": lambda rounding, eqn, which, *cases: select(which, list(cases)),
+    "and": _and,
+    "or": _or,
+    "xor": _xor,
+    "not": _not,
+    "reduce_and": _all,
+    "reduce_or": _any,
+    "is_finite": lambda rounding, eqn, x: Bounded(np.isfinite(x.value), None),
+    "rem": _remainder,
+}

@@ -8,18 +8,11 @@ from ..bounded import Bounded, Reals, Rounding, Rule, error_of
 from ..estimates import fallback, in_double
 
 # Where each operand of a primitive says places, not elements.
-PLACES = {
-    "pad": slice(0, 0),
-    "split": slice(0, 0),
-    "tile": slice(0, 0),
-    "unstack": slice(0, 0),
-    "optimization_barrier": slice(0, 0),
-    "iota": slice(0, 0),
-    "gather": slice(1, 2),
-    "scatter": slice(1, 2),
-    "dynamic_slice": slice(1, None),
-    "dynamic_update_slice": slice(2, None),
-}
+PLACES = (
+    dict.fromkeys(("pad", "split", "tile", "unstack", "optimization_barrier", "iota"), slice(0, 0))
+    | dict.fromkeys(("gather", "scatter"), slice(1, 2))
+    | {"dynamic_slice": slice(1, None), "dynamic_update_slice": slice(2, None)}
+)
 
 
 def _move(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Bounded | list[Bounded]:
@@ -91,6 +84,4 @@ def _view(rounding: Rounding, eqn: Any, x: Bounded) -> Bounded:
     return Bounded(change(eqn.params, x.value), error, x.peak_of)
 
 
-RULES: dict[str, Rule] = (
-    {name: _move for name in PLACES} | {name: _join for name in JOINED} | {name: _view for name in VIEWS}
-)
+RULES: dict[str, Rule] = dict.fromkeys(PLACES, _move) | dict.fromkeys(JOINED, _join) | dict.fromkeys(VIEWS, _view)

@@ -118,7 +118,7 @@ def test_the_function_is_traced_once_for_each_dtype():
     for _ in range(2):
         run([X], [g])
         jax.jit(run.run_one_by_one)([X], [g])
-        jax.jit(run.wrapped(jax.checkpoint))([X], [g])
+        run.run_under(jax.checkpoint, [X], [g])
         run.traced([X])
     assert calls == [np.float32]
     run([2 * X], [3 * g])

@@ -126,7 +126,7 @@ def test_what_is_not_judged_is_counted():
         ("values", "float16 y", text),
         ("values", "float16 y (primal)", text),
     ]
-    assert unjudged(evaluation.values) == []
+    assert list(unjudged(evaluation.values)) == []
 
 
 def test_your_own_cotangents_that_do_not_fit():

@@ -88,7 +88,7 @@ BOUNDS = {"x_bar": np.full((5, 2), 1e-6), "w_bar": np.full((5, 2), 1e-6)}
 
 
 def linear(names=("x",), bounds=BOUNDS, **leaves):
-    findings = linearity_findings(list(names), leaves, bounds)
+    findings = list(linearity_findings(list(names), leaves, bounds))
     assert {finding.check for finding in findings} <= {"linearity"}
     return {finding.about: (finding.status, finding.text) for finding in findings}
 

@@ -22,7 +22,7 @@ ALL = ["jit, a second time", "eager", "vmap", "scan", "checkpoint", "donated buf
 
 
 def findings(rule, *args, **options):
-    found = transformation_findings(Evaluation(take_up(rule, args or (X,), **options)))
+    found = list(transformation_findings(Evaluation(take_up(rule, args or (X,), **options))))
     assert {finding.check for finding in found} == {"transformations"}
     return {finding.about: (finding.status, finding.text) for finding in found}
 
