@@ -1,6 +1,7 @@
 """parity.check: is this rule right, who is wrong, and where?"""
 
 import platform
+import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -14,7 +15,7 @@ from .report.report import Report
 from .roundoff.products import local_device
 from .verdict.comparison import Outcome
 from .verdict.evaluation import Evaluation
-from .verdict.finding import Finding, first_line, traceback_of
+from .verdict.finding import Finding, first_line
 from .verdict.oracle import choose_oracle, oracle_name
 
 CHECKS = tuple(PROBES)
@@ -90,7 +91,7 @@ def examine(
                 if PROBES.get(probe.name) is probe:
                     raise
                 findings.append(Finding(probe.name, case.name, "FAIL", f"the probe raised {first_line(error)}"))
-                errors = {f"probe {probe.name}": traceback_of(error)}
+                errors = {f"probe {probe.name}": "".join(traceback.format_exception(error))}
                 outcomes[0] = outcomes[0]._replace(errors=outcomes[0].errors | errors)
     return outcomes, evaluation.findings + findings, evaluation
 

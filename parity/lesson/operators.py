@@ -2,6 +2,7 @@
 every end-to-end comparison.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -49,17 +50,14 @@ def operator_comparisons(
                 twin,
                 torch.in_double(autograd),
                 dtype,
-                _naming(["y", *(f"{argument}_bar" for argument in arguments)]),
+                functools.partial(_named, ["y", *(f"{argument}_bar" for argument in arguments)]),
                 product_u=product_u,
             )
         )
     return compared
 
 
-def _naming(names: list[str]) -> Callable[[tuple], Leaves]:
-    def leaves(outputs: tuple) -> Leaves:
-        # A rule may return too many or too few, or None: `compare` says so.
-        labels = names + [f"extra {i}" for i in range(len(outputs) - len(names))]
-        return {label: np.asarray(leaf) for label, leaf in zip(labels, outputs, strict=False) if leaf is not None}
-
-    return leaves
+def _named(names: list[str], outputs: tuple) -> Leaves:
+    # A rule may return too many or too few, or None: `compare` says so.
+    labels = names + [f"extra {i}" for i in range(len(outputs) - len(names))]
+    return {label: np.asarray(leaf) for label, leaf in zip(labels, outputs, strict=False) if leaf is not None}

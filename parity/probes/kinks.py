@@ -116,11 +116,9 @@ def judge(case: Case, said_by: dict[str, Answers]) -> Iterator[Finding]:
     if len(said_by) == 1:
         yield Finding("kinks", case.name, "skipped", "no reference and no torch function to compare with")
         return
-    alike: dict[str, list[str]] = {}
-    for name, labels in agreed.items():
-        alike.setdefault(", ".join(labels), []).append(name)
-    for labels, names in alike.items():
-        yield Finding("kinks", ", ".join(names), "pass", f"the same gradient at {labels}")
+    for labels in dict.fromkeys(map(", ".join, agreed.values())):
+        names = ", ".join(name for name, found in agreed.items() if ", ".join(found) == labels)
+        yield Finding("kinks", names, "pass", f"the same gradient at {labels}")
 
 
 def _judged(about: str, said: dict[str, Said], must_agree: bool) -> Finding | None:
