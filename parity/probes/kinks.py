@@ -137,9 +137,7 @@ def _judged(about: str, said: dict[str, Said], must_agree: bool) -> Finding | No
 def _same(a: Said, b: Said) -> bool:
     if isinstance(a, str) or isinstance(b, str):
         return a == b
-    if not (math.isfinite(a) and math.isfinite(b)):
-        return a == b or (math.isnan(a) and math.isnan(b))
-    return abs(a - b) <= SAME * max(abs(a), abs(b))
+    return math.isclose(a, b, rel_tol=SAME) or (math.isnan(a) and math.isnan(b))
 
 
 def _said(said: Mapping[str, Said]) -> str:
