@@ -116,7 +116,8 @@ def _about(evaluation: Evaluation) -> dict[str, str]:
     versions = f"jax {jax.__version__}, pullback {version('pullback')}, Python {platform.python_version()}"
     if case.torch is not None:
         versions = f"torch {version('torch')}, " + versions
-    arguments = [f"{n} {_described(leaf)}" for n, leaf in zip(case.arguments.names, case.arguments.leaves, strict=True)]
+    described = [f"{leaf.dtype}{list(leaf.shape)}".replace(" ", "") for leaf in case.arguments.leaves]
+    arguments = map(" ".join, zip(case.arguments.names, described, strict=True))
     fixed = [name for name in case.arguments.names if name not in case.arguments.diff_names]
     others = [who for who in case.implementations if who != "rule"]
     precision = getattr(jax.config, "jax_default_matmul_precision", None) or "default"
@@ -129,7 +130,3 @@ def _about(evaluation: Evaluation) -> dict[str, str]:
         "device": f"{device.platform} ({device.device_kind}), matmul precision {precision}",
         "versions": versions,
     }
-
-
-def _described(leaf: Any) -> str:
-    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
