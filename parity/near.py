@@ -44,10 +44,9 @@ def assert_near(a: Any, b: Any, rtol: float = 1e-3, atol: float = 1e-5) -> None:
             far = ~((gap <= room) & np.isfinite(gap))
         if far.any():
             at = _worst(np.where(far, gap - np.where(np.isfinite(room), room, 0), -np.inf))
-            raise AssertionError(
-                f"not near: {_where(far, at)}a{where} is {x[at]:.6g} and b{where} {y[at]:.6g}, "
-                f"{gap[at]:.3g} apart; {room[at]:.3g} is allowed (atol {atol:g} + rtol {rtol:g} of |b|)"
-            )
+            values = f"{_where(far, at)}a{where} is {x[at]:.6g} and b{where} {y[at]:.6g}, {gap[at]:.3g} apart"
+            allowed = f"{room[at]:.3g} is allowed (atol {atol:g} + rtol {rtol:g} of |b|)"
+            raise AssertionError(f"not near: {values}; {allowed}")
 
 
 def _array(name: str, value: Any) -> np.ndarray:

@@ -125,13 +125,12 @@ def _judged(about: str, said: dict[str, Said], must_agree: bool) -> Finding | No
     rule, *others = said.values()
     if all(_same(rule, other) for other in others):
         return None
-    text = _said(said)
+    status, text = "note", "the rule differs"
     if not all(_same(others[0], other) for other in others):
-        return Finding("kinks", about, "note", f"{text}: a convention, on which the others differ too")
-    # torch alone may have another convention; the reference is the same maths in jax.
-    if must_agree and "reference" in said:
-        return Finding("kinks", about, "FAIL", f"{text}: the rule alone differs")
-    return Finding("kinks", about, "note", f"{text}: the rule differs")
+        text = "a convention, on which the others differ too"
+    elif must_agree and "reference" in said:  # torch alone may have another convention, but this is the same maths
+        status, text = "FAIL", "the rule alone differs"
+    return Finding("kinks", about, status, f"{_said(said)}: {text}")
 
 
 def _same(a: Said, b: Said) -> bool:
