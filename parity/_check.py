@@ -1,6 +1,7 @@
 """parity.check: is this rule right, who is wrong, and where?"""
 
 import platform
+import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -14,7 +15,7 @@ from .report.report import Report
 from .roundoff.products import local_device
 from .verdict.comparison import Outcome
 from .verdict.evaluation import Evaluation
-from .verdict.finding import Finding, first_line, traceback_of
+from .verdict.finding import Finding, first_line
 from .verdict.oracle import choose_oracle, oracle_name
 
 CHECKS = tuple(PROBES)
@@ -90,7 +91,7 @@ def examine(
                 if PROBES.get(probe.name) is probe:
                     raise
                 findings.append(Finding(probe.name, case.name, "FAIL", f"the probe raised {first_line(error)}"))
-                errors = {f"probe {probe.name}": traceback_of(error)}
+                errors = {f"probe {probe.name}": "".join(traceback.format_exception(error))}
                 outcomes[0] = outcomes[0]._replace(errors=outcomes[0].errors | errors)
     return outcomes, evaluation.findings + findings, evaluation
 
@@ -115,7 +116,8 @@ def _about(evaluation: Evaluation) -> dict[str, str]:
     versions = f"jax {jax.__version__}, pullback {version('pullback')}, Python {platform.python_version()}"
     if case.torch is not None:
         versions = f"torch {version('torch')}, " + versions
-    arguments = [f"{n} {_described(leaf)}" for n, leaf in zip(case.arguments.names, case.arguments.leaves, strict=True)]
+    described = [f"{leaf.dtype}{list(leaf.shape)}".replace(" ", "") for leaf in case.arguments.leaves]
+    arguments = map(" ".join, zip(case.arguments.names, described, strict=True))
     fixed = [name for name in case.arguments.names if name not in case.arguments.diff_names]
     others = [who for who in case.implementations if who != "rule"]
     precision = getattr(jax.config, "jax_default_matmul_precision", None) or "default"
@@ -128,7 +130,3 @@ def _about(evaluation: Evaluation) -> dict[str, str]:
         "device": f"{device.platform} ({device.device_kind}), matmul precision {precision}",
         "versions": versions,
     }
-
-
-def _described(leaf: Any) -> str:
-    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"

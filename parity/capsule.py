@@ -28,6 +28,7 @@ from .verdict.finding import first_line
 
 SCHEMA = 1
 SLICE = 1_000_000  # bytes of arrays; of more, the first rows are kept if they fail alike
+ARRAYS: tuple[type, ...] = (jax.Array, np.ndarray, np.generic)
 Inputs: TypeAlias = dict[str, Any]  # args, kwargs, torch_kwargs, cotangents
 
 
@@ -159,19 +160,15 @@ def _run(functions: dict[str, Any], inputs: Inputs, options: dict[str, Any]) -> 
     return check(named.pop("rule"), *named.pop("args"), **named)
 
 
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, (jax.Array, np.ndarray, np.generic))
-
-
 def _first_rows(inputs: Inputs, report: Report, run: Callable[[Inputs], Report]) -> tuple[Inputs, Report]:
     """The inputs cut to their first rows, and the report on those; the given ones if small, or if others fail then."""
-    arrays = [leaf for leaf in jax.tree.leaves(inputs) if _is_array(leaf)]
+    arrays = [leaf for leaf in jax.tree.leaves(inputs) if isinstance(leaf, ARRAYS)]
     total, leading = sum(leaf.nbytes for leaf in arrays), arrays[0].shape[:1]  # a report is on at least one
     if total <= SLICE or not leading:
         return inputs, report
 
     def shares(leaf: Any) -> bool:
-        return _is_array(leaf) and leaf.shape[:1] == leading
+        return isinstance(leaf, ARRAYS) and leaf.shape[:1] == leading
 
     shared = sum(leaf.nbytes for leaf in arrays if shares(leaf))
     rows = max(1, leading[0] * (SLICE - (total - shared)) // max(1, shared))
@@ -185,7 +182,7 @@ def _first_rows(inputs: Inputs, report: Report, run: Callable[[Inputs], Report])
 
 def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """A value as JSON, with its arrays put into `arrays`. Raises CapsuleError, naming the argument."""
-    if _is_array(value) and not jnp.issubdtype(value.dtype, jax.dtypes.extended) and not value.dtype.hasobject:
+    if isinstance(value, ARRAYS) and not jnp.issubdtype(value.dtype, jax.dtypes.extended) and not value.dtype.hasobject:
         array, key = np.asarray(value), f"array{len(arrays)}"
         # NumPy's file format does not know bfloat16 and its like: their bits.
         foreign = array.dtype.isbuiltin == 2

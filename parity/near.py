@@ -19,8 +19,8 @@ def assert_near_zero(a: Any, tol: float = 1e-3) -> None:
     far = ~(np.abs(array) < tol)
     if far.any():
         at = _worst(np.abs(array))
-        where = f"{_count(far)}{_at(at)}"
-        raise AssertionError(f"not near zero: {where}a is {array[at]:.6g}, and |a| must be below tol = {tol:g}")
+        is_there = f"{_where(far, at)}a is {array[at]:.6g}"
+        raise AssertionError(f"not near zero: {is_there}, and |a| must be below tol = {tol:g}")
 
 
 def assert_near(a: Any, b: Any, rtol: float = 1e-3, atol: float = 1e-5) -> None:
@@ -44,10 +44,9 @@ def assert_near(a: Any, b: Any, rtol: float = 1e-3, atol: float = 1e-5) -> None:
             far = ~((gap <= room) & np.isfinite(gap))
         if far.any():
             at = _worst(np.where(far, gap - np.where(np.isfinite(room), room, 0), -np.inf))
-            raise AssertionError(
-                f"not near: {_count(far)}{_at(at)}a{where} is {x[at]:.6g} and b{where} {y[at]:.6g}, "
-                f"{gap[at]:.3g} apart; {room[at]:.3g} is allowed (atol {atol:g} + rtol {rtol:g} of |b|)"
-            )
+            values = f"{_where(far, at)}a{where} is {x[at]:.6g} and b{where} {y[at]:.6g}, {gap[at]:.3g} apart"
+            allowed = f"{room[at]:.3g} is allowed (atol {atol:g} + rtol {rtol:g} of |b|)"
+            raise AssertionError(f"not near: {values}; {allowed}")
 
 
 def _array(name: str, value: Any) -> np.ndarray:
@@ -70,9 +69,6 @@ def _worst(size: Any) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(np.argmax(size), size.shape))
 
 
-def _count(far: Any) -> str:
-    return f"{np.count_nonzero(far):,} of {far.size:,} elements; " if far.size > 1 else ""
-
-
-def _at(at: tuple[int, ...]) -> str:
-    return f"at [{', '.join(map(str, at))}] " if at else ""
+def _where(far: Any, at: tuple[int, ...]) -> str:
+    count = f"{np.count_nonzero(far):,} of {far.size:,} elements; " if far.size > 1 else ""
+    return count + (f"at [{', '.join(map(str, at))}] " if at else "")

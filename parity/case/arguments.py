@@ -68,28 +68,11 @@ def take_apart(
     parameters = _parameter_names(rule, len(args))
     dynamic = [() if i in statics else arg for i, arg in enumerate(args)]
     paths, tree = jax.tree_util.tree_flatten_with_path(tuple(dynamic))
-    kept: list[Any] = []
-    floats, names, owners, places = [], [], [], []
-    for place, (path, leaf) in enumerate(paths):
-        owner = parameters[path[0].idx]
-        name = owner + jax.tree_util.keystr(path[1:])
-        if not isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
-            cure = "make it an array to differentiate it, or give its position in static_argnums, or pass it in kwargs"
-            raise TypeError(f"argument {name} is a {type(leaf).__name__}, not an array: {cure}")
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):  # a random key
-            kept.append(leaf)
-            continue
-        # Integers in jax's own width: its primitives take no other.
-        leaf = np.asarray(leaf, leaf.dtype if is_float(leaf) else jnp.result_type(leaf))
-        kept.append(leaf)
-        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-            raise TypeError(f"argument {name} is {leaf.dtype}: complex numbers are not supported")
-        if is_float(leaf):
-            _refuse_not_finite(name, leaf)
-            floats.append(leaf)
-            names.append(name)
-            owners.append(owner)
-            places.append(place)
+    every_owner = [parameters[path[0].idx] for path, _ in paths]
+    every_name = [owner + jax.tree_util.keystr(path[1:]) for owner, (path, _) in zip(every_owner, paths, strict=True)]
+    kept = [_taken(name, leaf) for name, (_, leaf) in zip(every_name, paths, strict=True)]
+    places = [i for i, leaf in enumerate(kept) if is_float(leaf)]
+    floats, names, owners = ([each[i] for i in places] for each in (kept, every_name, every_owner))
     wrt = _differentiated(names, owners, [nondiff] if isinstance(nondiff, str) else nondiff)
 
     def rebuild(new: Sequence[Any]) -> tuple[Any, ...]:
@@ -105,11 +88,22 @@ def put(old: Sequence[Any], places: Sequence[int], new: Sequence[Any]) -> list[A
     return [placed.get(i, leaf) for i, leaf in enumerate(old)]
 
 
-def _refuse_not_finite(name: str, leaf: np.ndarray) -> None:
+def _taken(name: str, leaf: Any) -> Any:
+    """The leaf as it is passed on. Raises TypeError or ValueError, naming it, for one that cannot be."""
+    if not isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
+        cure = "make it an array to differentiate it, or give its position in static_argnums, or pass it in kwargs"
+        raise TypeError(f"argument {name} is a {type(leaf).__name__}, not an array: {cure}")
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):  # a random key
+        return leaf
+    # Integers in jax's own width: its primitives take no other.
+    leaf = np.asarray(leaf, leaf.dtype if is_float(leaf) else jnp.result_type(leaf))
+    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+        raise TypeError(f"argument {name} is {leaf.dtype}: complex numbers are not supported")
     finite = np.isfinite(leaf.astype(np.float64))
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise ValueError(f"argument {name} holds {leaf[where]} at {list(where)}: give finite numbers to check at")
+    return leaf
 
 
 def _differentiated(names: list[str], owners: list[str], nondiff: Sequence[str]) -> tuple[int, ...]:

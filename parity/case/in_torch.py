@@ -26,33 +26,31 @@ class InTorch:
         inputs = [to_torch(leaf) for leaf in leaves]
         diff = [inputs[i].requires_grad_() for i in self._arguments.wrt]
         y = self._call(inputs)
-        outputs, names = jax.tree.leaves(y), output_names(y)
-        for name, output in zip(names, outputs, strict=True):
+        outputs = dict(zip(output_names(y), jax.tree.leaves(y), strict=True))
+        for name, output in outputs.items():
             if not isinstance(output, torch.Tensor):
                 kind = type(output).__name__
                 raise TypeError(f"the torch function must return tensors; its output {name} is a {kind}")
             if output.is_floating_point() and not output.requires_grad:
                 never = "no .detach(), .numpy(), .item() or torch.no_grad() between them"
                 raise ValueError(f"the torch function's output {name} is detached from its inputs: {never}")
-        named = [(name, output) for name, output in zip(names, outputs, strict=True) if output.is_floating_point()]
-        if len(named) != len(cotangents):
-            raise ValueError(f"the torch function has {len(named)} floating-point outputs, the rule {len(cotangents)}")
-        for (name, output), cotangent in zip(named, cotangents, strict=True):
+        floats = {name: output for name, output in outputs.items() if output.is_floating_point()}
+        if len(floats) != len(cotangents):
+            raise ValueError(f"the torch function has {len(floats)} floating-point outputs, the rule {len(cotangents)}")
+        for (name, output), cotangent in zip(floats.items(), cotangents, strict=True):
             shape, wanted = tuple(output.shape), cotangent.shape[1:]
             if shape != wanted:
                 raise ValueError(f"the torch function's output {name} has shape {shape}, the rule's {wanted}")
-        floats = [output for _, output in named]
         bars = []
         for k in range(len(cotangents[0])):
             y_bars = [to_torch(c[k]) for c in cotangents]
             # An input that the function does not use has no gradient in torch; jax gives it zeros.
-            grads = torch.autograd.grad(floats, diff, y_bars, retain_graph=True, materialize_grads=True)
+            grads = torch.autograd.grad(list(floats.values()), diff, y_bars, retain_graph=True, materialize_grads=True)
             bars.append([to_numpy(grad) for grad in grads])
-        leaves_of = {name: to_numpy(output) for name, output in zip(names, outputs, strict=True)}
-        leaves_of |= {f"{name} (primal)": leaf for name, leaf in leaves_of.items()}
-        for name, *each in zip(self._arguments.diff_names, *bars, strict=True):
-            leaves_of[f"{name}_bar"] = np.stack(each)
-        return leaves_of
+        named = {name: to_numpy(output) for name, output in outputs.items()}
+        named |= {f"{name} (primal)": leaf for name, leaf in named.items()}
+        stacked = [np.stack(each) for each in zip(*bars, strict=True)]
+        return named | {f"{name}_bar": bar for name, bar in zip(self._arguments.diff_names, stacked, strict=True)}
 
     def gradients(
         self, leaves: Sequence[np.ndarray], at: int, values: np.ndarray, cotangents: Sequence[np.ndarray]

@@ -87,7 +87,7 @@ def _net_by_grad(net: Callable[..., Any], loss_of: Callable[..., Any]) -> Callab
     return run
 
 
-net_custom_vjp = _net_by_grad(mlp, mse)  # jax calls our rules
+net_custom_vjp = _net_by_grad(mlp, mse)  # jax.grad of our loss: jax calls our rules
 net_twin = _net_by_grad(twin_mlp, twin_mse)
 
 

@@ -131,10 +131,8 @@ def op_autograd(op: Callable[..., torch.Tensor]) -> Callable[..., tuple]:
     return run
 
 
-@_on_tensors
-def lin_by_hand(inputs, y_bar):
-    x, w, b = inputs
-    return (lin(x, w, b), *lin_grad(x, w, y_bar))
+def op_by_hand(op: Callable[..., torch.Tensor], grad: Callable[..., tuple]) -> Callable[..., tuple]:
+    return _on_tensors(lambda inputs, y_bar: (op(*inputs), *grad(*inputs, y_bar)))
 
 
 @_on_tensors
@@ -146,18 +144,9 @@ def lin_module(inputs, y_bar):
     return y, x_bar, weight_bar.T, b_bar
 
 
-@_on_tensors
-def relu_by_hand(inputs, y_bar):
-    (x,) = inputs
-    return torch.relu(x), relu_grad(x, y_bar)
-
-
-@_on_tensors
-def mse_by_hand(inputs, loss_bar):
-    output, targ = inputs
-    return (mse(output, targ), *mse_grad(output, targ, loss_bar))
-
-
+lin_by_hand = op_by_hand(lin, lambda x, w, b, y_bar: lin_grad(x, w, y_bar))
+relu_by_hand = op_by_hand(relu, lambda x, y_bar: (relu_grad(x, y_bar),))
+mse_by_hand = op_by_hand(mse, mse_grad)
 relu_module = op_autograd(torch.nn.ReLU())
 mse_module = op_autograd(lambda output, targ: torch.nn.MSELoss()(output.reshape(targ.shape), targ))
 

@@ -99,8 +99,7 @@ def check_mnist(
         outcomes, sharded = [net.outcome], net.got.get("sharded", {})
         net = replace(net)  # without the arrays, which are gigabytes at 50,000 rows
         alone = operator_comparisons(_inside(params, x, targ), draw, dtype, products.u)
-        while alone:
-            outcomes.append(alone.pop(0).outcome)
+        outcomes += [comparison.outcome for comparison in alone]
         # Where the net is right, so is every step of it.
         right = all(row.ok for row in outcomes[0].rows)
         findings = [] if right else [chain_finding(params, x, targ, dtype, products.u)]

@@ -2,7 +2,8 @@
 every end-to-end comparison.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -20,8 +21,8 @@ def operator_comparisons(
     draw: Callable[[tuple[int, ...]], np.ndarray],
     dtype: Any,
     product_u: float = 0.0,
-) -> list[Comparison]:
-    """lin, relu and mse on the given inputs, and relu at exactly 0 and -0.
+) -> Iterator[Comparison]:
+    """lin, relu and mse on the given inputs, and relu at exactly 0 and -0, each made when it is asked for.
 
     inputs: op -> its arguments by name, in order. draw: shape -> a random cotangent.
     """
@@ -35,31 +36,25 @@ def operator_comparisons(
     }
     zeros = {"x": np.where(np.arange(8) % 2, 0.0, -0.0).astype(inputs["relu"]["x"].dtype)}
     on = {"lin": inputs["lin"], "relu": inputs["relu"], "relu at 0": zeros, "mse": inputs["mse"]}
-    compared = []
     for name, arguments in on.items():
         op, fwd, bwd, twin_op, torch_op, by_hand, module = ops[name.split()[0]]
         twin, autograd = in_jax.op_by_vjp(twin_op), torch.op_autograd(torch_op)
         ours = {"by hand": in_jax.op_by_hand(fwd, bwd), "custom_vjp": in_jax.op_by_vjp(op), "jax.grad": twin}
-        compared.append(
-            Comparison(
-                name,
-                (tuple(arguments.values()), draw(jax.eval_shape(twin_op, *arguments.values()).shape)),
-                {who: jax.jit(run) for who, run in ours.items()}
-                | {"torch": autograd, "torch by hand": by_hand, "nn.Module": module},
-                twin,
-                torch.in_double(autograd),
-                dtype,
-                _naming(["y", *(f"{argument}_bar" for argument in arguments)]),
-                product_u=product_u,
-            )
+        ours = {who: jax.jit(run) for who, run in ours.items()}
+        args = tuple(arguments.values())
+        yield Comparison(
+            name,
+            (args, draw(jax.eval_shape(twin_op, *args).shape)),
+            ours | {"torch": autograd, "torch by hand": by_hand, "nn.Module": module},
+            twin,
+            torch.in_double(autograd),
+            dtype,
+            functools.partial(_named, ["y", *(f"{argument}_bar" for argument in arguments)]),
+            product_u=product_u,
         )
-    return compared
 
 
-def _naming(names: list[str]) -> Callable[[tuple], Leaves]:
-    def leaves(outputs: tuple) -> Leaves:
-        # A rule may return too many or too few, or None: `compare` says so.
-        labels = names + [f"extra {i}" for i in range(len(outputs) - len(names))]
-        return {label: np.asarray(leaf) for label, leaf in zip(labels, outputs, strict=False) if leaf is not None}
-
-    return leaves
+def _named(names: list[str], outputs: tuple) -> Leaves:
+    # A rule may return too many or too few, or None: `compare` says so.
+    labels = names + [f"extra {i}" for i in range(len(outputs) - len(names))]
+    return {label: np.asarray(leaf) for label, leaf in zip(labels, outputs, strict=False) if leaf is not None}

@@ -5,7 +5,7 @@ place. `where` is the input whose cotangent it spoils, or -1 for the output.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,7 @@ import jax.numpy as jnp
 from ..case.arguments import is_float
 
 BF16 = jnp.bfloat16
-
-
-class Planted(NamedTuple):
-    """A planted error."""
-
-    name: str
-    fun: Callable[..., Any]  # the function of the leaves, with the error in its rule
+Planted = tuple[str, Callable[..., Any]]  # an error's name, and the function of the leaves with the error in its rule
 
 
 def _first(a: Any) -> Any:
@@ -137,22 +131,22 @@ def plant_all(flat: Callable[..., Any], names: Sequence[str], diff: Sequence[Any
         for kind, (spoil, sensible) in SPOIL_COTANGENT.items():
             if sensible(diff[i]):
                 change = at(i, spoil)
-                yield Planted(f"{name}_bar {kind}", _plant(flat, bars=lambda bars, d, g, change=change: change(bars)))
+                yield (f"{name}_bar {kind}", _plant(flat, bars=lambda bars, d, g, change=change: change(bars)))
         for kind, spoil in SPOIL_RESIDUALS.items():
             if diff[i].dtype != BF16 or "bfloat16" not in kind:
-                yield Planted(f"{kind} of {name}", _plant(flat, residuals=at(i, spoil)))
+                yield (f"{kind} of {name}", _plant(flat, residuals=at(i, spoil)))
         for j in range(i + 1, len(names)):
             if diff[i].shape == diff[j].shape:
                 swap = lambda bars, d, g, i=i, j=j: tuple(bars[{i: j, j: i}.get(k, k)] for k in range(len(bars)))  # noqa: E731
-                yield Planted(f"{name}_bar and {names[j]}_bar swapped", _plant(flat, bars=swap))
+                yield (f"{name}_bar and {names[j]}_bar swapped", _plant(flat, bars=swap))
     y = jax.eval_shape(flat, *diff)
     narrow = all(leaf.dtype == BF16 for leaf in jax.tree.leaves(y) if is_float(leaf))
     for kind, spoil in SPOIL_INCOMING.items():
         if not (narrow and "bfloat16" in kind):
-            yield Planted(kind, _plant(flat, incoming=_on_floats(spoil)))
+            yield (kind, _plant(flat, incoming=_on_floats(spoil)))
     for kind, spoil in SPOIL_FORWARD.items():
         if not (narrow and "bfloat16" in kind):
-            yield Planted(kind, _plant(flat, forward=_on_floats(spoil)))
+            yield (kind, _plant(flat, forward=_on_floats(spoil)))
     if isinstance(y, jax.ShapeDtypeStruct):
         for i, name in enumerate(names):
             if y.shape == diff[i].shape and y.shape:
@@ -160,4 +154,4 @@ def plant_all(flat: Callable[..., Any], names: Sequence[str], diff: Sequence[Any
                 def kinked(bars: Any, diff: Any, y_bar: Any, i: int = i) -> tuple[Any, ...]:
                     return at(i, lambda bar: jnp.where(diff[i] == 0, y_bar.astype(bar.dtype), bar))(bars)
 
-                yield Planted(f"{name}_bar 1 at 0", _plant(flat, bars=kinked))
+                yield (f"{name}_bar 1 at 0", _plant(flat, bars=kinked))

@@ -67,15 +67,15 @@ def mutants(
         if problem := judge_of.finds(right):
             raise ValueError(f"the rule itself is wrong ({problem}): set it right before planting errors in it")
         caught, equivalent, survivors = {}, [], {}
-        for planted in plant_all(right, case.arguments.names, case.arguments.leaves):
-            if problem := judge_of.finds(planted.fun):
-                caught[planted.name] = problem
-            elif not _changes_nothing(case, planted.fun):
-                survivors[planted.name] = "within rounding error"
-            elif all(_changes_nothing(other, planted.fun) for other in elsewhere):
-                equivalent.append(planted.name)
+        for name, planted in plant_all(right, case.arguments.names, case.arguments.leaves):
+            if problem := judge_of.finds(planted):
+                caught[name] = problem
+            elif not _changes_nothing(case, planted):
+                survivors[name] = "within rounding error"
+            elif all(_changes_nothing(other, planted) for other in elsewhere):
+                equivalent.append(name)
             else:
-                survivors[planted.name] = "changes nothing with these arguments, though it does with random ones"
+                survivors[name] = "changes nothing with these arguments, though it does with random ones"
     return MutationScore(case.name, caught, equivalent, survivors)
 
 

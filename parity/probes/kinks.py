@@ -116,32 +116,27 @@ def judge(case: Case, said_by: dict[str, Answers]) -> Iterator[Finding]:
     if len(said_by) == 1:
         yield Finding("kinks", case.name, "skipped", "no reference and no torch function to compare with")
         return
-    alike: dict[str, list[str]] = {}
-    for name, labels in agreed.items():
-        alike.setdefault(", ".join(labels), []).append(name)
-    for labels, names in alike.items():
-        yield Finding("kinks", ", ".join(names), "pass", f"the same gradient at {labels}")
+    for labels in dict.fromkeys(map(", ".join, agreed.values())):
+        names = ", ".join(name for name, found in agreed.items() if ", ".join(found) == labels)
+        yield Finding("kinks", names, "pass", f"the same gradient at {labels}")
 
 
 def _judged(about: str, said: dict[str, Said], must_agree: bool) -> Finding | None:
     rule, *others = said.values()
     if all(_same(rule, other) for other in others):
         return None
-    text = _said(said)
+    status, text = "note", "the rule differs"
     if not all(_same(others[0], other) for other in others):
-        return Finding("kinks", about, "note", f"{text}: a convention, on which the others differ too")
-    # torch alone may have another convention; the reference is the same maths in jax.
-    if must_agree and "reference" in said:
-        return Finding("kinks", about, "FAIL", f"{text}: the rule alone differs")
-    return Finding("kinks", about, "note", f"{text}: the rule differs")
+        text = "a convention, on which the others differ too"
+    elif must_agree and "reference" in said:  # torch alone may have another convention, but this is the same maths
+        status, text = "FAIL", "the rule alone differs"
+    return Finding("kinks", about, status, f"{_said(said)}: {text}")
 
 
 def _same(a: Said, b: Said) -> bool:
     if isinstance(a, str) or isinstance(b, str):
         return a == b
-    if not (math.isfinite(a) and math.isfinite(b)):
-        return a == b or (math.isnan(a) and math.isnan(b))
-    return abs(a - b) <= SAME * max(abs(a), abs(b))
+    return math.isclose(a, b, rel_tol=SAME) or (math.isnan(a) and math.isnan(b))
 
 
 def _said(said: Mapping[str, Said]) -> str:

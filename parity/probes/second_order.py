@@ -26,33 +26,26 @@ def _bars(run: InJax, leaves: Sequence[Any], diff: Sequence[Any], cotangents: Se
     return jax.vjp(floats, *diff)[1]([c[0] for c in cotangents])
 
 
-def reverse_over_reverse(run: InJax) -> Callable[..., Leaves]:
-    """`(leaves, cotangents, tangents) -> d <bar(x), t> / dx`: the Hessian of <cotangent 0, f> times t."""
+def reverse_over_reverse(run: InJax, leaves: Any, cotangents: Any, tangents: Any) -> Leaves:
+    """d <bar(x), t> / dx: the Hessian of <cotangent 0, f> times t."""
 
-    def second(leaves: Any, cotangents: Any, tangents: Any) -> Leaves:
-        def along(*diff: Any) -> Any:
-            bars = _bars(run, leaves, diff, cotangents)
-            return sum(
-                jnp.vdot(t.astype(jnp.float32), b.astype(jnp.float32)) if t.dtype.itemsize < 4 else jnp.vdot(t, b)
-                for t, b in zip(tangents, bars, strict=True)
-            )
+    def along(*diff: Any) -> Any:
+        bars = _bars(run, leaves, diff, cotangents)
+        return sum(
+            jnp.vdot(t.astype(jnp.float32), b.astype(jnp.float32)) if t.dtype.itemsize < 4 else jnp.vdot(t, b)
+            for t, b in zip(tangents, bars, strict=True)
+        )
 
-        diff = [leaves[i] for i in run.wrt]
-        grads = jax.grad(along, tuple(range(len(diff))))(*diff)
-        return {f"{name}_bar": grad for name, grad in zip(run.names, grads, strict=True)}
-
-    return second
+    diff = [leaves[i] for i in run.wrt]
+    grads = jax.grad(along, tuple(range(len(diff))))(*diff)
+    return {f"{name}_bar": grad for name, grad in zip(run.names, grads, strict=True)}
 
 
-def forward_over_reverse(run: InJax) -> Callable[..., Leaves]:
+def forward_over_reverse(run: InJax, leaves: Any, cotangents: Any, tangents: Any) -> Leaves:
     """The same product by pushing t forward through the reverse pass."""
-
-    def second(leaves: Any, cotangents: Any, tangents: Any) -> Leaves:
-        diff = [leaves[i] for i in run.wrt]
-        _, pushed = jax.jvp(lambda *diff: _bars(run, leaves, diff, cotangents), tuple(diff), tuple(tangents))
-        return {f"{name}_bar": tangent for name, tangent in zip(run.names, pushed, strict=True)}
-
-    return second
+    diff = [leaves[i] for i in run.wrt]
+    _, pushed = jax.jvp(lambda *diff: _bars(run, leaves, diff, cotangents), tuple(diff), tuple(tangents))
+    return {f"{name}_bar": tangent for name, tangent in zip(run.names, pushed, strict=True)}
 
 
 SECOND = {"grad of grad": reverse_over_reverse, "forward over reverse": forward_over_reverse}
@@ -65,11 +58,12 @@ def second_findings(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
     tangents = [np.asarray(rng.standard_normal(leaf.shape)).astype(leaf.dtype) for leaf in diff]
     args = (*case.args, tangents)
     got = {who: _both(run, args) for who, run in case.in_jax.items()}
+    oracle = jax.jit(functools.partial(reverse_over_reverse, case.plain))
     with jax.enable_x64(True):
-        want = _or_error(lambda: as_numpy(jax.jit(reverse_over_reverse(case.plain))(*widened(args))))
+        want = _or_error(lambda: as_numpy(oracle(*widened(args))))
     # Without a reference the rule's own arithmetic says what rounding may do: another form of the same maths, as jax
     # would derive it, may lose fewer digits.
-    twin = reverse_over_reverse(case.rule if case.reference is None else case.reference)
+    twin = functools.partial(reverse_over_reverse, case.rule if case.reference is None else case.reference)
     compared = Comparison("", args, {}, twin, lambda *_: want, case.dtype, product_u=case.product_u)
     for name in SECOND:
         problem = next((x for x in (got["rule"][name], want) if isinstance(x, Exception)), None)
@@ -90,14 +84,15 @@ def second_findings(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
 def _both(run: InJax, args: Any) -> dict[str, Any]:
     """The two second derivatives, compiled together; one after the other, leaves or error, where one of them raises."""
     try:
-        return jax.jit(lambda *args: {name: second(run)(*args) for name, second in SECOND.items()})(*args)
+        return jax.jit(lambda *args: {name: second(run, *args) for name, second in SECOND.items()})(*args)
     except Exception:
-        return {name: _or_error(functools.partial(jax.jit(second(run)), *args)) for name, second in SECOND.items()}
+        jitted = {name: jax.jit(functools.partial(second, run)) for name, second in SECOND.items()}
+        return {name: _or_error(second, *args) for name, second in jitted.items()}
 
 
-def _or_error(run: Callable[[], Any]) -> Any:
+def _or_error(run: Callable[..., Any], *args: Any) -> Any:
     try:
-        return run()
+        return run(*args)
     except Exception as error:
         return error
 

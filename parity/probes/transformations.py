@@ -37,11 +37,12 @@ def transformation_findings(evaluation: Evaluation) -> Iterator[Finding]:
         return
     base = evaluation.values.got["rule"]
     before = [leaf.copy() for leaf in case.arguments.leaves]
-    inside = _compiled_together({"vmap": _vmapped, "scan": _scanned, "checkpoint": _checkpointed}, case)
+    checkpointed = functools.partial(case.rule.run_under, jax.checkpoint)
+    inside = {"vmap": _mapped(case.rule, jax.vmap), "scan": _mapped(case.rule, _scan), "checkpoint": checkpointed}
     variants: dict[str, Callable[[], Leaves]] = {
         "jit, a second time": lambda: case.rule(*case.args),
         "eager": lambda: case.rule.eager(*case.args),
-        **inside,
+        **_compiled_together(inside, case.args),
         "donated buffers": lambda: _donated(case),
         "sharded": lambda: _sharded(case),
     }
@@ -71,16 +72,13 @@ def _against(name: str, base: Leaves, got: Leaves, bounds: Leaves, exact: bool) 
     return Finding("transformations", name, "pass", text)
 
 
-def _compiled_together(
-    transformed: dict[str, Callable[[InJax], Transformed]], case: Case
-) -> dict[str, Callable[[], Leaves]]:
-    """Each of them on the rule, in one compilation; where that raises, one by one, so that it is known which."""
-    functions = {name: transform(case.rule) for name, transform in transformed.items()}
+def _compiled_together(transformed: dict[str, Transformed], args: Any) -> dict[str, Callable[[], Leaves]]:
+    """All of them in one compilation; where that raises, one by one, so that it is known which."""
     try:
-        all_leaves = jax.jit(lambda *args: {name: run(*args) for name, run in functions.items()})(*case.args)
+        found = jax.jit(lambda *args: {name: run(*args) for name, run in transformed.items()})(*args)
     except Exception:
-        return {name: lambda run=run: jax.jit(run)(*case.args) for name, run in functions.items()}
-    return {name: lambda leaves=all_leaves[name]: leaves for name in functions}
+        return {name: functools.partial(jax.jit(run), *args) for name, run in transformed.items()}
+    return {name: lambda leaves=found[name]: leaves for name in transformed}
 
 
 def _mapped(run: InJax, over: Callable[..., Any]) -> Transformed:
@@ -89,22 +87,14 @@ def _mapped(run: InJax, over: Callable[..., Any]) -> Transformed:
     def mapped(leaves: Sequence[Any], cotangents: Sequence[Any]) -> Leaves:
         count = len(cotangents[0])
         stacked = [jnp.stack([leaf] * count) for leaf in leaves], [c[:, None] for c in cotangents]
-        found = over(lambda one: run.run(*one), stacked)
+        found = over(lambda one: run.run(*one))(stacked)
         return {name: leaf[:, 0] if name.endswith("_bar") else leaf[0] for name, leaf in found.items()}
 
     return mapped
 
 
-def _vmapped(run: InJax) -> Transformed:
-    return _mapped(run, lambda one, stacked: jax.vmap(one)(stacked))
-
-
-def _scanned(run: InJax) -> Transformed:
-    return _mapped(run, lambda one, stacked: jax.lax.scan(lambda c, s: (c, one(s)), None, stacked)[1])
-
-
-def _checkpointed(run: InJax) -> Transformed:
-    return functools.partial(run.run_under, jax.checkpoint)
+def _scan(one: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda stacked: jax.lax.scan(lambda carry, x: (carry, one(x)), None, stacked)[1]
 
 
 def _donated(case: Case) -> Leaves:

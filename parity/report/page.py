@@ -18,12 +18,14 @@ def as_page(report: ReportData) -> str:
     kind, sign = ("pass", "✓") if report.ok else ("fail", "✗")
     about = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in report.about.items())
     notes = "".join(f"<p>{escape(line)}</p>" for line in legend(report).plain.split("\n") if line)
+    columns = ["leaf", "shape", *report.implementations]
+    caption = "Each leaf, worst first: relative error in each implementation, then how the worst of them comes off."
     parts = [
         f'<h1 class="{kind}">{sign} {escape(said)}</h1>',
         f"<h2>What ran</h2>\n<dl>{about}</dl>",
         _failures(report),
         f"<h2>Error against bound</h2>\n{_figure(report)}",
-        f"<h2>Leaves</h2>\n{_leaves(report)}\n{notes}",
+        f"<h2>Leaves</h2>\n{_table(table(report, wide=True), caption, 'leaves', columns)}\n{notes}",
     ]
     if report.findings:
         further = _table(findings(report), "What else was checked, failures first.", "findings", [])
@@ -73,11 +75,6 @@ def _figure(report: ReportData) -> str:
         sentences.append(f"At most {ANNOTATED} leaves are named in the plot; the list above has all.")
     caption = "<br>".join(map(escape, sentences))
     return f"<figure>\n{as_svg(report, escape(label))}\n<figcaption>{caption}</figcaption>\n</figure>"
-
-
-def _leaves(report: ReportData) -> str:
-    caption = "Each leaf, worst first: relative error in each implementation, then how the worst of them comes off."
-    return _table(table(report, wide=True), caption, "leaves", ["leaf", "shape", *report.implementations])
 
 
 def _table(shown: Table, caption: str, name: str, titles: list[str]) -> str:

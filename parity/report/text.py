@@ -187,10 +187,8 @@ def _cell(deviation: Deviation | None) -> str:
 
 def _figure(value: float) -> str:
     """0, 0.5, 12, 3e-8: one or two digits."""
-    if not math.isfinite(value):
-        return "-"
-    if value == 0:
-        return "0"
+    if value == 0 or not math.isfinite(value):
+        return "-" if value else "0"
     return f"{value:.1f}" if 0.05 <= value < 10 else f"{value:.0f}" if 10 <= value < 1000 else _power(value)
 
 

@@ -1,5 +1,6 @@
 """One computation in several implementations: run each on the same arrays, and hold each leaf against the oracle."""
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,7 @@ from ..case.leaves import Leaves, as_numpy
 from ..roundoff.bounded import unit_roundoff
 from ..roundoff.bounds import Bounds, rounding_bounds
 from .diagnosis import diagnose
-from .finding import first_line, traceback_of
+from .finding import first_line
 from .rows import Row, compare
 
 
@@ -134,7 +135,7 @@ class Comparison:
     def outcome(self) -> Outcome:
         """The rows and figures, without the arrays."""
         bounds = self.bounds
-        errors = {f"{self.name} {who}": traceback_of(error) for who, error in self.raised.items()}
+        errors = {f"{self.name} {who}": "".join(traceback.format_exception(e)) for who, e in self.raised.items()}
         band = bounds.gates, bounds.kinks, bounds.kink_at
         return Outcome(self.rows, *band, self.oracle_budget, bounds.fallbacks, errors)
 

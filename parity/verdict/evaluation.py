@@ -1,5 +1,6 @@
 """A case, evaluated: the leaves of every implementation, the oracle's and the bounds, made once for every probe."""
 
+import contextlib
 import copy
 from collections.abc import Sequence
 from functools import cached_property
@@ -26,8 +27,7 @@ class InDouble:
     """
 
     def __init__(self, case: Case, more: Sequence[np.ndarray] | None = None):
-        leaves = widened(case.arguments.leaves)
-        own = widened(case.cotangents)
+        leaves, own = widened(case.args)
         both = own if more is None else [np.concatenate(pair) for pair in zip(own, more, strict=True)]
         self._args, self._parts = (leaves, both), (slice(None, len(own[0])), slice(len(own[0]), None))
         self._leaves: dict[Any, Leaves] = {}
@@ -75,11 +75,8 @@ class Evaluation:
         """Everybody on the same numbers in float64."""
         more = None
         if "float64" in self.dtypes:
-            try:
-                with jax.enable_x64(True):
-                    more = self.case.cast(np.float64).cotangents
-            except Exception:
-                pass  # the check in float64 will say why
+            with contextlib.suppress(Exception), jax.enable_x64(True):  # the check in float64 will say why
+                more = self.case.cast(np.float64).cotangents
         return InDouble(self.case, more)
 
     @property

@@ -1,6 +1,5 @@
 """What a check found that is not a leaf's figures: one sentence, with a status."""
 
-import traceback
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -25,8 +24,3 @@ def first_line(error: BaseException) -> str:
     """An error as one line: its type and the first line that it says."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
-
-
-def traceback_of(error: BaseException) -> str:
-    """The whole of it."""
-    return "".join(traceback.format_exception(error))

@@ -88,8 +88,8 @@ def compare(
         shape = next(leaves[name].shape for leaves in (oracle, *got.values()) if name in leaves)
         row = Row(check, name, shape, dtype.name, deviations, {}, {}, _floor(want, bound))
         index = row.worst[1].budget_index
-        everybody = {"oracle": want} | {who: leaves.get(name) for who, leaves in got.items()}
-        for who, leaf in everybody.items():
+        for who, leaves in {"oracle": oracle, **got}.items():
+            leaf = leaves.get(name)
             if leaf is not None and leaf.shape == shape and leaf.size and len(index) == leaf.ndim:
                 row.values[who] = float(leaf[index])
         rows.append(row)

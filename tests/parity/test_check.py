@@ -638,7 +638,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from pullback import parity
-from pullback.parity.verdict import comparison, in_double
+from pullback.parity.verdict import comparison, evaluation
 
 count = dict.fromkeys(["primal", "forward", "torch", "walks"], 0)
 inside, compiled = [], []
@@ -668,7 +668,7 @@ logger.propagate = False
 events = []
 jax.monitoring.register_event_duration_secs_listener(lambda name, *args, **options: events.append(name))
 walk = counted("walks", comparison.rounding_bounds)
-comparison.rounding_bounds = in_double.rounding_bounds = walk
+comparison.rounding_bounds = evaluation.rounding_bounds = walk
 
 def mse(output, targ):
     return jnp.mean((output - targ) ** 2)

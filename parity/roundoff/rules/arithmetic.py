@@ -63,9 +63,7 @@ def _one_minus_square(rounding, eqn, x):
 # Sums: of products, and of elements.
 
 
-def _sum(
-    rounding, eqn, value, absolute, terms: Any, carried: Reals | None, accumulator: Any = None, alike: Any = 1
-) -> Bounded:
+def _sum(rounding, eqn, value, absolute, terms, carried, accumulator=None, alike=1) -> Bounded:
     accumulator = accumulator or eqn.outvars[0].aval.dtype
     if not is_real(accumulator):
         return Bounded(value, carried)

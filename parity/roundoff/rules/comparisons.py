@@ -21,16 +21,13 @@ RISING = {
     "clamp": lambda eqn, low, x, high: np.minimum(np.maximum(x, low), high),
     "reduce_max": lambda eqn, x: x.max(tuple(eqn.params["axes"])),
     "reduce_min": lambda eqn, x: x.min(tuple(eqn.params["axes"])),
-    "reduce_window_max": lambda eqn, x: in_double(eqn, x)[0],
-    "reduce_window_min": lambda eqn, x: in_double(eqn, x)[0],
-    "cummax": lambda eqn, x: in_double(eqn, x)[0],
-    "cummin": lambda eqn, x: in_double(eqn, x)[0],
     "sort": lambda eqn, x: np.sort(x, eqn.params["dimension"]),
     "floor": lambda eqn, x: np.floor(x),
     "ceil": lambda eqn, x: np.ceil(x),
     "sign": lambda eqn, x: np.sign(x),
-    "round": lambda eqn, x: in_double(eqn, x)[0],
 }
+BY_ITSELF = ("reduce_window_max", "reduce_window_min", "cummax", "cummin", "round")
+RISING |= dict.fromkeys(BY_ITSELF, lambda eqn, x: in_double(eqn, x)[0])
 STEPS = {"floor", "ceil", "sign", "round"}
 
 

@@ -18,7 +18,7 @@ B = f32([1, 2, 3])
 
 
 def planted(flat, *diff, names="xwb"):
-    return {mutant.name: mutant.fun for mutant in plant_all(flat, list(names[: len(diff)]), diff)}
+    return dict(plant_all(flat, list(names[: len(diff)]), diff))
 
 
 def product(x, w):

@@ -36,7 +36,7 @@ def named(monkeypatch):
     """named(...): the planted errors of these names."""
 
     def only(*names):
-        some = lambda *args: (p for p in plant_all(*args) if p.name in names)  # noqa: E731
+        some = lambda *args: ((name, fun) for name, fun in plant_all(*args) if name in names)  # noqa: E731
         monkeypatch.setattr(sys.modules["pullback.parity.mutation.score"], "plant_all", some)
 
     return only

@@ -50,14 +50,14 @@ def in_jax(fun, *args, **options):
 @pytest.mark.parametrize("product", [reverse_over_reverse, forward_over_reverse])
 def test_known_second_derivatives(product):
     x, t, g = f32([1, 2, -3]), f32([1, -1, 2]), f32([2, 1, 1])
-    leaves = product(in_jax(cube, x))([x], [g[None]], [t])
+    leaves = product(in_jax(cube, x), [x], [g[None]], [t])
     np.testing.assert_array_equal(leaves["x_bar"], 6 * x * g * t)
 
 
 @pytest.mark.parametrize("product", [reverse_over_reverse, forward_over_reverse])
 def test_mixed_ones_too(product):
     x, w, s, t, g = (f32(np.arange(i, i + 3)) for i in range(5))
-    leaves = product(in_jax(lambda x, w: x * w, x, w))([x, w], [g[None]], [s, t])
+    leaves = product(in_jax(lambda x, w: x * w, x, w), [x, w], [g[None]], [s, t])
     np.testing.assert_array_equal(leaves["x_bar"], g * t)
     np.testing.assert_array_equal(leaves["w_bar"], g * s)
 
@@ -123,7 +123,7 @@ def test_half_precision_is_summed_in_float32():
 @pytest.mark.parametrize("product", [reverse_over_reverse, forward_over_reverse])
 def test_what_is_not_differentiated_is_held_fixed(product):
     x, w, t, g = (f32(np.arange(i, i + 3)) for i in range(4))
-    leaves = product(in_jax(lambda x, w: w * x * x, x, w, nondiff=["w"]))([x, w], [g[None]], [t])
+    leaves = product(in_jax(lambda x, w: w * x * x, x, w, nondiff=["w"]), [x, w], [g[None]], [t])
     assert list(leaves) == ["x_bar"]
     np.testing.assert_array_equal(leaves["x_bar"], 2 * w * t * g)
 

@@ -130,7 +130,7 @@ def lin_alone(n: int, hidden: int, product_u: float = 0.0) -> Comparison:
     w, b = params[0]
     inputs = {"lin": {"x": x, "w": w, "b": b}, "relu": {"x": x}, "mse": {"output": targ[:, None], "targ": targ}}
     draw = lambda shape: np.asarray(rng.standard_normal(shape)).astype(F32)  # noqa: E731
-    return operator_comparisons(inputs, draw, F32, product_u)[0]
+    return next(operator_comparisons(inputs, draw, F32, product_u))
 
 
 def culprits(outcome: Comparison) -> list[str]:
