@@ -36,8 +36,9 @@ import jax  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 
-# Before anything imports pullback: the hook checks every annotated shape in it at call time.
-hook = jaxtyping.install_import_hook("pullback", "beartype.beartype")
+# Before anything imports pullback: the hook checks every annotated shape at call time, where the annotations have some.
+SHAPED = ["pullback.functional", "pullback.parallel", "pullback.data"]
+hook = jaxtyping.install_import_hook(SHAPED, "beartype.beartype")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
