@@ -41,6 +41,7 @@ hook = jaxtyping.install_import_hook("pullback", "beartype.beartype")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.devices()  # counted once and for all: whichever test came first could ask for two of the CPU
 
 # Tests marked `eight_devices`: this process has one device, as a user's has, so one child with eight of the CPU runs
 # all that were asked for, and each says here what came of it there.
