@@ -149,8 +149,9 @@ def legend(report: ReportData) -> Text:
     if report.fallbacks:
         sentences.append(f"The bound is an estimate, and weaker, for want of a rule for {', '.join(report.fallbacks)}.")
     if report.oracle_budget is not None:
-        share = _percent(report.oracle_budget)
-        sentences.append(f"Second opinion on the oracle: {share} of what float64 rounding allows.")
+        sentences.append(
+            f"Second opinion on the oracle: {_percent(report.oracle_budget)} of what float64 rounding allows."
+        )
     return Text("\n" + "\n".join(sentences) + "\n")
 
 
