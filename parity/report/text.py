@@ -149,9 +149,8 @@ def legend(report: ReportData) -> Text:
     if report.fallbacks:
         sentences.append(f"The bound is an estimate, and weaker, for want of a rule for {', '.join(report.fallbacks)}.")
     if report.oracle_budget is not None:
-        sentences.append(
-            f"Second opinion on the oracle: {_percent(report.oracle_budget)} of what float64 rounding allows."
-        )
+        share = _percent(report.oracle_budget)
+        sentences.append(f"Second opinion on the oracle: {share} of what float64 rounding allows.")
     return Text("\n" + "\n".join(sentences) + "\n")
 
 
