@@ -113,9 +113,8 @@ def _same_outputs(case: Case) -> None:
 
 def _about(evaluation: Evaluation) -> dict[str, str]:
     case, device = evaluation.case, local_device()
-    versions = f"jax {jax.__version__}, pullback {version('pullback')}, Python {platform.python_version()}"
-    if case.torch is not None:
-        versions = f"torch {version('torch')}, " + versions
+    torch = "" if case.torch is None else f"torch {version('torch')}, "
+    versions = f"{torch}jax {jax.__version__}, pullback {version('pullback')}, Python {platform.python_version()}"
     described = [f"{leaf.dtype}{list(leaf.shape)}".replace(" ", "") for leaf in case.arguments.leaves]
     arguments = map(" ".join, zip(case.arguments.names, described, strict=True))
     fixed = [name for name in case.arguments.names if name not in case.arguments.diff_names]

@@ -8,6 +8,7 @@ import dataclasses
 import importlib
 import io
 import json
+import operator
 import os
 import platform
 import sys
@@ -126,11 +127,10 @@ def import_by_name(name: str) -> Any:
         found: Any = importlib.import_module(module)
     except Exception as error:
         raise ImportError(f"cannot import {module}: {first_line(error)}") from error
-    for part in path.split("."):
-        if not hasattr(found, part):
-            raise ImportError(f"there is no {path} in {module}")
-        found = getattr(found, part)
-    return found
+    try:
+        return operator.attrgetter(path)(found)
+    except AttributeError as error:
+        raise ImportError(f"there is no {path} in {module}") from error
 
 
 def name_of(role: str, function: Any) -> str:

@@ -14,14 +14,13 @@ STYLE = files("pullback.parity.report").joinpath("page.css").read_text(encoding=
 
 def as_page(report: ReportData) -> str:
     """The page as text; the same for the same report. Raises ImportError without matplotlib."""
-    said = verdict(report)
     kind, sign = ("pass", "✓") if report.ok else ("fail", "✗")
     about = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in report.about.items())
     notes = "".join(f"<p>{escape(line)}</p>" for line in legend(report).plain.split("\n") if line)
     columns = ["leaf", "shape", *report.implementations]
     caption = "Each leaf, worst first: relative error in each implementation, then how the worst of them comes off."
     parts = [
-        f'<h1 class="{kind}">{sign} {escape(said)}</h1>',
+        f'<h1 class="{kind}">{sign} {escape(verdict(report))}</h1>',
         f"<h2>What ran</h2>\n<dl>{about}</dl>",
         _failures(report),
         f"<h2>Error against bound</h2>\n{_figure(report)}",

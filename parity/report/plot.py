@@ -49,9 +49,8 @@ def as_svg(report: ReportData, label: str) -> str:
         figure = Figure(figsize=(7, 5.4), layout="constrained")
         _draw(figure, report, x, y)
         figure.savefig(text, format="svg", transparent=True, metadata=METADATA)
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg ") :].replace(INK, "currentColor")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    svg = text.getvalue().replace(INK, "currentColor")
+    return svg[svg.index("<svg ") :].replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
 
 
 class _Scale:

@@ -143,10 +143,9 @@ def legend(report: ReportData) -> Text:
         "element uses. notices: a leaf that is off by this factor of itself, or more, is sure to fail."
     ]
     if report.gates:
-        sentences.append(
-            f"Kink band: {report.kinks:,} of {report.gates:,} gates (a relu's x > 0, say) lie within rounding error of "
-            f"their kink, where either side is right{_places(report)}."
-        )
+        within = "lie within rounding error of their kink, where either side is right"
+        gates = f"{report.kinks:,} of {report.gates:,} gates (a relu's x > 0, say)"
+        sentences.append(f"Kink band: {gates} {within}{_places(report)}.")
     if report.fallbacks:
         sentences.append(f"The bound is an estimate, and weaker, for want of a rule for {', '.join(report.fallbacks)}.")
     if report.oracle_budget is not None:

@@ -92,9 +92,8 @@ def _scan(rounding, eqn, *args):
         x = [Bounded(*[None if a is None else a[i] for a in (x.value, x.error)]) for x in xs]
         outputs = evaluate(rounding, inner, [*consts, *carry, *x])
         carry, rows[i] = outputs[:n_carry], outputs[n_carry:]
-    shapes = [var.aval for var in eqn.outvars[n_carry:]]
     in_order = [rows[i] for i in sorted(rows)]
-    return [*carry, *[_stack([row[k] for row in in_order], aval) for k, aval in enumerate(shapes)]]
+    return [*carry, *[_stack([row[k] for row in in_order], var.aval) for k, var in enumerate(eqn.outvars[n_carry:])]]
 
 
 def _one_axis_more(outside: Any, inside: Any) -> int:
@@ -126,8 +125,7 @@ def _while(rounding, eqn, *args):
 def _linear_solve(rounding, eqn, *args):
     counts, jaxprs = eqn.params["const_lengths"], eqn.params["jaxprs"]
     start = counts.matvec + counts.vecmat
-    n_consts = sum(counts)
-    return evaluate(rounding, jaxprs.solve, [*args[start : start + counts.solve], *args[n_consts:]])
+    return evaluate(rounding, jaxprs.solve, [*args[start : start + counts.solve], *args[sum(counts) :]])
 
 
 CONTROL: dict[str, Rule] = {

@@ -27,8 +27,7 @@ def diagnose(
     if got.shape != want.shape:
         return "the transpose?" if got.shape == want.shape[::-1] and got.ndim > 1 else ""
     got = got.astype(np.float64)
-    if not np.isfinite(got).all():
-        bad = int(np.count_nonzero(~np.isfinite(got)))
+    if bad := int(np.count_nonzero(~np.isfinite(got))):
         return f"{bad} of {got.size} elements are not finite"
 
     u = unit_roundoff(dtype)

@@ -104,8 +104,7 @@ def _dot_general(rounding, eqn, x, y):
 
 def _dot(x: Reals, y: Reals, dimension_numbers: Any) -> Reals:
     (x_contract, y_contract), (x_batch, y_batch) = dimension_numbers
-    x_axes = list(range(x.ndim))
-    y_axes = list(range(x.ndim, x.ndim + y.ndim))
+    x_axes, y_axes = list(range(x.ndim)), list(range(x.ndim, x.ndim + y.ndim))
     for i, j in zip((*x_contract, *x_batch), (*y_contract, *y_batch), strict=True):
         y_axes[j] = x_axes[i]
     batch = [x_axes[i] for i in x_batch]
@@ -152,8 +151,7 @@ def _reduce_window_sum(rounding, eqn, x):
 def _scatter_add(rounding, eqn, into, indices, updates):
     if indices.error is not None:
         return fallback(rounding, eqn, into, indices, updates)
-    names = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
-    options = {name: eqn.params[name] for name in names}
+    options = {name: eqn.params[name] for name in ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")}
 
     def scatter(a, b):
         with jax.enable_x64(True):
