@@ -49,13 +49,18 @@ class InJax:
 
     def __init__(self, arguments: Arguments, flat: Callable[..., Any]):
         self.flat, self.wrt, self.names = flat, arguments.wrt, arguments.diff_names
-        self.one_by_one = False
-        """Whether the pullback is called once for each cotangent: some cannot be vmapped, and some are wrong then."""
+        self.one_by_one = False  # whether the pullback is called once for each cotangent: some cannot be vmapped
         self._traced: dict[Any, Traced] = {}
         self.compiled = jax.jit(self.run)
 
     def __call__(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> Leaves:
-        return as_numpy(self.compiled(leaves, cotangents))
+        try:
+            return as_numpy(self.compiled(leaves, cotangents))
+        except Exception:
+            if self.one_by_one:
+                raise
+            self.without_vmap()  # what raises for another reason than vmap raises again
+            return as_numpy(self.compiled(leaves, cotangents))
 
     def traced(self, leaves: Sequence[Any]) -> Traced:
         """The function, traced for leaves of these shapes and dtypes. Raises what the function raises."""
@@ -67,7 +72,7 @@ class InJax:
         return self._traced[key]
 
     def run(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> Leaves:
-        """The same inside jax, to be transformed. All cotangents go through one vmap of the pullback, if it can."""
+        """The same inside jax, to be transformed. All cotangents go through one vmap of the pullback, until it failed."""
         return self._run(self.traced(leaves), leaves, cotangents, self._vmapped)
 
     def run_one_by_one(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> Leaves:
@@ -90,12 +95,9 @@ class InJax:
         self.one_by_one, self.compiled = True, jax.jit(self.run_one_by_one)
 
     def _vmapped(self, pullback: Pullback, cotangents: Sequence[Any]) -> Sequence[Any]:
-        if not self.one_by_one:
-            try:
-                return jax.vmap(pullback)([jnp.asarray(c) for c in cotangents])
-            except Exception:
-                self.one_by_one = True  # what raises for another reason than vmap raises again below
-        return _one_by_one(pullback, cotangents)
+        if self.one_by_one:
+            return _one_by_one(pullback, cotangents)
+        return jax.vmap(pullback)([jnp.asarray(c) for c in cotangents])
 
     def _run(self, fun: Callable[..., Any], leaves: Any, cotangents: Any, bars_of: BarsOf) -> Leaves:
         primal = fun(*leaves)

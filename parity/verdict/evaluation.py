@@ -59,16 +59,14 @@ class Evaluation:
     leaves, the oracle's leaves and the bounds, each by name. `in_double` has everybody in float64.
     """
 
-    oracle_is_torch = False
-    """Whether torch is the oracle (oracle.py decides it), and not the plain jax function."""
+    oracle_is_torch = False  # whether torch is the oracle (oracle.py decides it), and not the plain jax function
     _of_float64 = False
 
     def __init__(self, case: Case, dtypes: Sequence[str] = ()):
         self.case = case
         self.dtypes = [name for name in dtypes if name != case.dtype.name]
         """The other dtypes in which it will be evaluated too."""
-        self.findings: list[Finding] = []
-        """What was found on the way."""
+        self.findings: list[Finding] = []  # what was found on the way
 
     @cached_property
     def in_double(self) -> InDouble:
@@ -100,7 +98,7 @@ class Evaluation:
         runs = case.implementations
         if more:
             runs = {who: lambda *_, run=run: double.leaves(run, more) for who, run in runs.items()}
-        outputs = jax.eval_shape(case.plain.run, *case.args)
+        outputs = jax.eval_shape(case.plain.run_one_by_one, *case.args)
         return Comparison(
             f"{case.prefix}{case.dtype.name}",
             case.args,

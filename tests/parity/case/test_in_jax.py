@@ -208,6 +208,29 @@ def test_a_pullback_that_cannot_be_mapped_is_called_one_by_one():
     assert run.one_by_one and shapes == [(2, 3)] * 3
 
 
+def test_what_only_fails_when_it_runs_is_called_one_by_one_too():
+    """As a device does that has no such product: the vmapped program compiles, and is refused when it runs."""
+
+    def twice(x, g):
+        if np.shape(g) != (2, 3):
+            raise RuntimeError("no such product here")
+        return np.asarray(2 * np.asarray(x) * np.asarray(g), np.float32)
+
+    @jax.custom_vjp
+    def rule(x):
+        return x * x
+
+    shape = jax.ShapeDtypeStruct(X.shape, X.dtype)
+    rule.defvjp(
+        lambda x: (x * x, x),
+        lambda x, g: (jax.pure_callback(twice, shape, x, g, vmap_method="expand_dims"),),
+    )
+    g = np.array([X, 2 * X, 0 * X])
+    run = in_jax(rule, X)
+    np.testing.assert_array_equal(run([X], [g])["x_bar"], 2 * X * g)
+    assert run.one_by_one
+
+
 def test_what_raises_for_another_reason_raises():
     @jax.custom_vjp
     def rule(x):
