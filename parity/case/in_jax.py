@@ -72,7 +72,7 @@ class InJax:
         return self._traced[key]
 
     def run(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> Leaves:
-        """The same inside jax, to be transformed. All cotangents go through one vmap of the pullback, until it failed."""
+        """The same inside jax, to be transformed. All cotangents go through one vmap of the pullback, if it can."""
         return self._run(self.traced(leaves), leaves, cotangents, self._vmapped)
 
     def run_one_by_one(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> Leaves:
