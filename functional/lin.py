@@ -85,7 +85,8 @@ def lin_bwd(
     dtype, acc = y_bar.dtype, accumulator(y_bar.dtype)
     batch = tuple(range(y_bar.ndim - 1))
     x_bar = jnp.tensordot(y_bar, w, axes=(-1, 1), preferred_element_type=acc)
-    w_bar = jnp.tensordot(x, y_bar, axes=(batch, batch), preferred_element_type=acc)
+    # As (y_bar^T @ x)^T: with x first, XLA's CPU backend cannot run it in bfloat16 when y_bar is vmapped and x is not.
+    w_bar = jnp.tensordot(y_bar, x, axes=(batch, batch), preferred_element_type=acc).T
     b_bar = None if b is None else jnp.sum(y_bar, axis=batch, dtype=acc).astype(dtype)
     return x_bar.astype(dtype), w_bar.astype(dtype), b_bar
 

@@ -17,7 +17,7 @@ from pullback.functional import lin_bwd, lin_fwd, mse_bwd, mse_fwd, relu_bwd, re
 from pullback.parity import Report, check_mnist
 
 RIGHT = {"lin": (lin_fwd, lin_bwd), "relu": (relu_fwd, relu_bwd), "mse": (mse_fwd, mse_bwd)}
-USERS = ["pullback.functional.mlp", "pullback.parity.ops"]
+USERS = ["pullback.functional.mlp", "pullback.parity.lesson.operators"]
 
 
 @pytest.fixture

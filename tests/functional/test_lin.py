@@ -147,3 +147,19 @@ def test_nothing_but_the_maths_is_in_the_rule():
     text = str(jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(*arguments((2, 3))))
     assert text.count("dot_general[") == 3
     assert not [name for name in ("cond[", "platform_index", "optimization_barrier") if name in text]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+@pytest.mark.parametrize(("n", "fan_in", "fan_out"), [(4, 84, 2), (64, 84, 50), (64, 84, 100)])
+def test_many_cotangents_at_once(dtype, n, fan_in, fan_out):
+    """A pullback that is vmapped over y_bar alone. XLA refuses one order of the factors in bfloat16 on a CPU."""
+    rng = np.random.default_rng(0)
+    x, w, y_bars = (
+        jnp.asarray(rng.integers(-2, 3, shape), dtype) for shape in ((n, fan_in), (fan_in, fan_out), (3, n, fan_out))
+    )
+    _, pullback = jax.vjp(lin, x, w, jnp.zeros(fan_out, dtype))
+    x_bar, w_bar, b_bar = jax.jit(jax.vmap(pullback))(y_bars)
+    for k, y_bar in enumerate(np.asarray(y_bars, np.float32)):
+        np.testing.assert_array_equal(np.asarray(w_bar[k], np.float32), np.asarray(x, np.float32).T @ y_bar)
+        np.testing.assert_array_equal(np.asarray(b_bar[k], np.float32), y_bar.sum(0))
+        np.testing.assert_allclose(np.asarray(x_bar[k], np.float32), y_bar @ np.asarray(w, np.float32).T, rtol=1e-2)
