@@ -41,7 +41,7 @@ parity: install  ## the main job: our gradients against jax.grad and torch on a 
 test: $(if $(filter wheel,$(AGAINST)),wheel,install)  ## all tests; with AGAINST=wheel, of the installed wheel
 	@$(PYTEST)
 
-test-fast: install  ## in a minute, for the edit loop: without the tests marked slow
+test-fast: install  ## in a minute, for the edit loop: without what tests/conftest.py lists as slow
 	@$(PYTEST) -m 'not slow'
 
 test-tpu: $(TPU_LAYOUT)  ## the real TPU compiler on our functions, with no TPU: tests, and a table of what it says

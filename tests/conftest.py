@@ -32,6 +32,10 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache" / cpu
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two workers on two cores: torch's second thread would wait for the other worker, and burn its time.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
@@ -52,6 +56,33 @@ of_child = pytest.StashKey[dict[str, list[Any]]]()
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "eight_devices: runs in a child process that makes eight devices of the CPU")
+    config.addinivalue_line("markers", "slow: left out by `make test-fast`")
+
+
+# What `make test-fast` leaves out: whole files by their measured time, and every test that plants many errors, runs on
+# eight devices, or starts processes.
+SLOW = {
+    *("cli/test_app", "cli/test_parity_command", "cli/test_pytest_plugin", "data/test_fetch"),
+    *(
+        "functional/test_activation_stats",
+        "functional/test_conv2d",
+        "functional/test_divided",
+        "functional/test_export",
+    ),
+    *("functional/test_fused", "functional/test_fused_loss", "functional/test_init", "functional/test_leaky_relu"),
+    *("functional/test_shifted_relu", "functional/test_weight_grad", "functional/experimental/test_fused_pallas"),
+    *("parity/lesson/test_chain", "parity/lesson/test_mnist", "parity/lesson/test_sharded", "parity/test_check"),
+    *("parity/probes/test_transformations", "parity/roundoff/test_products", "parity/test_capsule"),
+    *("test_benchmarks", "test_docs", "test_lesson", "test_mutants", "test_readme"),
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        file = item.path.relative_to(ROOT / "tests").with_suffix("").as_posix()
+        others = {"start_processes"}.intersection(item.fixturenames) or item.get_closest_marker("eight_devices")
+        if file in SLOW or "planted" in item.name or others:
+            item.add_marker("slow")
 
 
 # With `-n 2`, any worker may get any test. Tests of one kind below go to one worker; a word in their file tells which.
