@@ -72,7 +72,8 @@ SLOW = {
     *("functional/test_fused", "functional/test_fused_loss", "functional/test_init", "functional/test_leaky_relu"),
     *("functional/test_shifted_relu", "functional/test_weight_grad", "functional/experimental/test_fused_pallas"),
     *("parity/lesson/test_chain", "parity/lesson/test_mnist", "parity/lesson/test_sharded", "parity/test_check"),
-    *("parity/probes/test_transformations", "parity/roundoff/test_products", "parity/test_capsule"),
+    *("parity/mutation/test_score", "parity/probes/test_transformations", "parity/roundoff/test_products"),
+    *("functional/test_mlp", "parity/test_capsule"),
     *("test_benchmarks", "test_docs", "test_lesson", "test_mutants", "test_readme"),
 }
 
