@@ -14,7 +14,7 @@ from .probes.probe import PROBES, Probe
 from .report.report import Report
 from .roundoff.products import local_device
 from .verdict.comparison import Outcome
-from .verdict.evaluation import Evaluation
+from .verdict.evaluation import Evaluation, Trusted
 from .verdict.finding import Finding, first_line
 from .verdict.oracle import choose_oracle, oracle_name
 
@@ -33,7 +33,10 @@ def check(
     nondiff: Sequence[str] = (),
     cotangents: Any = None,
     checks: Sequence[str | Probe] = CHECKS,
-    dtypes: Sequence[str] = DTYPES,
+    dtypes: Sequence[str] | None = None,
+    trusted: Trusted = None,
+    arithmetic: str | None = None,
+    allow_unjudged: bool = False,
     seed: int = 0,
 ) -> Report:
     """Compare a rule's value and cotangents with plain jax, torch and float64, and say who is wrong where.
@@ -48,18 +51,29 @@ def check(
     leaf, `params[0][1]`. cotangents: your own for the outputs, in the outputs' tree; they are tried beside the drawn
     ones.
     checks: which of CHECKS to make, and Probes of your own; "values" always is. dtypes: which to try beside the
-    arguments' own.
+    arguments' own. By default all of DTYPES, as far as the functions run and can be judged in them; with dtypes that
+    you name, what cannot be judged in them counts.
+    trusted: who is right, "torch" or "reference", where these two disagree. arithmetic: a dtype in which the rule may
+    compute although its arguments are finer, "bfloat16" say. allow_unjudged: whether a report is ok though something
+    in it could not be judged.
 
     Raises TypeError or ValueError, naming the argument, for arguments that cannot be checked; ImportError if a torch
     function is given and torch is missing. What goes wrong inside one implementation is reported, not raised: its whole
     traceback is in `report.errors`.
     """
-    probes = probes_of(checks)
-    if unknown := [name for name in dtypes if name not in DTYPES]:
-        raise ValueError(f"dtypes must be among {', '.join(map(repr, DTYPES))}; got {unknown[0]!r}")
+    probes = probes_of(checks if dtypes is None else [*checks, "dtypes"])
+    for name in (*(dtypes or ()), *(() if arithmetic is None else (arithmetic,))):
+        if name not in DTYPES:
+            what = "arithmetic" if dtypes is None or name not in dtypes else "dtypes"
+            raise ValueError(f"{what} must be among {', '.join(map(repr, DTYPES))}; got {name!r}")
+    given = {"torch": torch, "reference": reference}
+    if trusted is not None and given.get(trusted) is None:
+        raise ValueError(f"trusted must be 'torch' or 'reference', and that one given; got {trusted!r}")
     case = take_up(rule, args, reference, torch, kwargs, torch_kwargs, static_argnums, nondiff, cotangents, seed)
-    outcomes, findings, evaluation = examine(case, probes, dtypes)
-    return Report.of(_about(evaluation), outcomes, findings)
+    outcomes, findings, evaluation = examine(case, probes, dtypes, trusted, arithmetic)
+    return Report.of(
+        _about(evaluation), outcomes, findings, undecided=evaluation.undecided, port=_is_port(case), allow=allow_unjudged
+    )
 
 
 def probes_of(checks: Sequence[str | Probe]) -> list[Probe]:
@@ -73,8 +87,17 @@ def probes_of(checks: Sequence[str | Probe]) -> list[Probe]:
     return [probe for name, probe in PROBES.items() if name in ("values", *checks)] + own
 
 
+def _is_port(case: Case) -> bool:
+    """Whether torch's function is the original and there is nothing else: who differs is then the port."""
+    return case.reference is None and case.torch is not None
+
+
 def examine(
-    case: Case, probes: Sequence[Probe], dtypes: Sequence[str]
+    case: Case,
+    probes: Sequence[Probe],
+    dtypes: Sequence[str] | None = None,
+    trusted: Trusted = None,
+    arithmetic: str | None = None,
 ) -> tuple[list[Outcome], list[Finding], Evaluation]:
     """What the probes find. Raises ValueError if rule and reference cannot be called, or differ in outputs."""
     outcomes: list[Outcome] = []
@@ -82,7 +105,9 @@ def examine(
     with case.x64:
         _same_outputs(case)
         asked = any(probe.name == "dtypes" for probe in probes)
-        evaluation = choose_oracle(Evaluation(case, dtypes if asked else ()))
+        evaluation = Evaluation(case, (DTYPES if dtypes is None else dtypes) if asked else (), trusted, arithmetic)
+        evaluation.dtypes_asked = dtypes is not None
+        choose_oracle(evaluation)
         for probe in probes:
             try:
                 for found in probe.look(evaluation):

@@ -14,8 +14,14 @@ def as_numpy(leaves: Leaves) -> Leaves:
 
 
 def widened(tree: Any) -> Any:
-    """A tree of arrays in float64."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float64), tree)
+    """A tree of arrays with its real numbers in float64, its complex ones in complex128."""
+
+    def wide(leaf: Any) -> np.ndarray:
+        leaf = np.asarray(leaf)
+        kind = leaf.dtype.kind
+        return leaf if kind in "bui" else leaf.astype(np.complex128 if kind == "c" else np.float64)
+
+    return jax.tree.map(wide, tree)
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:

@@ -25,16 +25,28 @@ def custom_rules(closed: ClosedJaxpr) -> list[str]:
     return [f"{name} ({kind.removesuffix('_call')})" for kind, name in _found(closed.jaxpr)]
 
 
+def dtypes_of(jaxpr: Jaxpr) -> set[Any]:
+    """The dtypes of everything that a jaxpr computes, and of what it calls."""
+    found = {var.aval.dtype for eqn in jaxpr.eqns for var in eqn.outvars if hasattr(var.aval, "dtype")}
+    return found.union(*(dtypes_of(inner) for eqn in jaxpr.eqns for inner in _inner(eqn)))
+
+
+def _inner(eqn: Any) -> list[Jaxpr]:
+    parts = [
+        part
+        for value in eqn.params.values()
+        for part in (value if isinstance(value, (tuple, list)) else (value,))
+    ]
+    return [inner for part in parts if hasattr(inner := getattr(part, "jaxpr", part), "eqns")]
+
+
 def _found(jaxpr: Jaxpr) -> list[tuple[str, str]]:
     found = []
     for eqn in jaxpr.eqns:
         if eqn.primitive.name in (VJP, JVP):
             found.append((eqn.primitive.name, eqn.params["call_jaxpr"].jaxpr.debug_info.func_name))
-        for value in eqn.params.values():
-            for part in value if isinstance(value, (tuple, list)) else (value,):
-                inner = getattr(part, "jaxpr", part)
-                if hasattr(inner, "eqns"):
-                    found += _found(inner)
+        for inner in _inner(eqn):
+            found += _found(inner)
     return found
 
 

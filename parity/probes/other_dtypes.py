@@ -12,33 +12,49 @@ from ..verdict.finding import Finding, first_line
 
 
 def dtype_findings(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
-    """The comparison in each dtype; a note where the arguments do not fit in it, or nobody runs in it."""
+    """The comparison in each dtype. A note where a function is not offered in it: that is no wrong gradient."""
     for dtype in evaluation.dtypes:
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             other = evaluation.cast(jnp.dtype(dtype))
-        arguments = other.case.arguments
-        named = zip(arguments.names, widened(arguments.leaves), strict=True)
-        far = [name for name, leaf in named if not np.isfinite(leaf).all()]
-        if far:
-            yield Finding("dtypes", dtype, "skipped", f"{far[0]} does not fit in it")
+        arguments = zip(evaluation.case.arguments.leaves, other.case.arguments.leaves, strict=True)
+        fits = [np.array_equal(*(np.isfinite(leaf) for leaf in widened(pair))) for pair in arguments]
+        if not all(fits):
+            name = evaluation.case.arguments.names[fits.index(False)]
+            yield Finding("dtypes", dtype, "skipped", f"{name} does not fit in it")
             continue
-        try:
-            with other.case.x64:
-                outcome = other.values.outcome
-        except Exception as error:
-            yield Finding("dtypes", dtype, "note", f"does not run in it: {first_line(error)}")
-            continue
-        problems = [deviation.problem or "" for row in outcome.rows for deviation in row.deviations.values()]
-        if all(problem.startswith("raised") for problem in problems):
-            yield Finding("dtypes", dtype, "skipped", f"nobody runs in it: rule {problems[0]}")
-            continue
+        with other.case.x64:
+            yield from _in_dtype(evaluation, other, dtype)
+
+
+def _in_dtype(evaluation: Evaluation, other: Evaluation, dtype: str) -> Iterator[Finding | Outcome]:
+    try:
+        values = other.values
+    except Exception as error:
+        yield Finding("dtypes", dtype, "note", f"not offered in it: {first_line(error)}")
+        return
+    if (error := values.raised.get("rule")) is not None:
+        yield Finding("dtypes", dtype, "note", f"the rule is not offered in it: {first_line(error)}")
+        return
+    if (error := values.raised.get("torch")) is not None:
+        yield Finding("dtypes", dtype, "note", f"torch's function is not offered in it: {first_line(error)}")
+        values.leave_out("torch")
+    if dtype == "float64" and _fails(values, "torch") and not other.torch_is_coarse and other.torch_rounds_inside():
+        yield Finding("dtypes", dtype, "note", "torch's function computes in a coarser dtype inside")
+        values.leave_out("torch")
+    yield from other.findings
+    outcome = values.outcome
+    if evaluation.dtypes_asked:
         yield outcome
-        yield from unjudged(other.values)
+    else:
+        # Nobody asked for this dtype: what cannot be judged in it is left out, and said.
+        for row in (row for row in outcome.rows if row.verdict == "not judged"):
+            yield Finding("dtypes", f"{dtype} {row.leaf}", "skipped", f"not judged: {row.reason}")
+        yield outcome._replace(rows=[row for row in outcome.rows if row.verdict != "not judged"])
+    failed = {row.leaf for row in outcome.rows if not row.ok}
+    if rows := [row for row in other.maths_rows if not row.ok and row.leaf not in failed]:
+        yield outcome._replace(rows=rows)
 
 
-def unjudged(values: Comparison) -> Iterator[Finding]:
-    """Elements that nothing can be said of are counted, not hidden."""
-    for name, bound in values.allowed.items():
-        if count := int(np.count_nonzero(np.isinf(bound))):
-            text = f"{count} of {bound.size} elements are not judged: beyond its range, or a quotient by what may be 0"
-            yield Finding("values", f"{np.dtype(values.dtype).name} {name}", "note", text)
+def _fails(values: Comparison, who: str) -> bool:
+    column = values.columns.get(who, who)
+    return any(row.deviations[column].problem for row in values.rows if column in row.deviations)

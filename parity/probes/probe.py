@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from ..verdict.comparison import Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding
+from ..verdict.oracle import side_with_the_slope
 from .kinks import kink_findings
 from .numerical import numerical_findings
-from .other_dtypes import dtype_findings, unjudged
+from .other_dtypes import dtype_findings
 from .second_order import second_findings
 from .structure import linearity_findings, rule_findings, structure_findings
 from .transformations import transformation_findings
@@ -27,10 +28,21 @@ class Probe:
 
 def _values(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
     values, names = evaluation.values, evaluation.case.arguments.diff_names
-    yield values.outcome
-    yield from unjudged(values)
+    outcome = values.outcome
+    yield outcome
+    failed = {row.leaf for row in outcome.rows if not row.ok}  # one mistake is one finding
+    if rows := [row for row in evaluation.maths_rows if not row.ok and row.leaf not in failed]:
+        yield outcome._replace(rows=rows)
+    for row in evaluation.maths_rows:
+        if row.ok and not row.unjudged:
+            share = row.worst[1].budget
+            text = f"the rule's exact values are the oracle's, {share:.0%} of what float64's rounding allows"
+            yield Finding("maths", row.leaf, "pass", text)
+        elif row.ok:
+            yield Finding("maths", row.leaf, "note", f"not judged in float64: {row.reason}")
+    side_with_the_slope(evaluation)
     if "rule" in values.got:  # what it raised is in the rows
-        yield from linearity_findings(names, values.got["rule"], values.allowed)
+        yield from linearity_findings(names, values.got["rule"], values.allowed_to("rule"))
 
 
 def _transformations(evaluation: Evaluation) -> Iterator[Finding | Outcome]:

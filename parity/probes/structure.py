@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..case.leaves import Leaves
+from ..case.leaves import Leaves, widened
 from ..case.stripping import custom_rules
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
@@ -43,7 +43,7 @@ def linearity_findings(names: list[str], leaves: Leaves, bounds: Leaves) -> Iter
     names: of the arguments. leaves: the rule's. bounds: how far off each element may be.
     """
     for name in names:
-        bar, bound = (np.asarray(x[f"{name}_bar"], np.float64) for x in (leaves, bounds))
+        bar, bound = (widened(x[f"{name}_bar"]) for x in (leaves, bounds))
         if bar.shape != bound.shape or not bar.size:
             continue
         with np.errstate(all="ignore"):

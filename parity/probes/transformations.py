@@ -31,7 +31,7 @@ def make_two_devices() -> None:
 
 def transformation_findings(evaluation: Evaluation) -> Iterator[Finding]:
     """eager, twice, vmap, scan, checkpoint, donated buffers, sharded; and that the inputs are left alone."""
-    case, bounds = evaluation.case, evaluation.values.allowed
+    case, bounds = evaluation.case, evaluation.values.allowed_to("rule")
     if (error := evaluation.values.raised.get("rule")) is not None:
         yield Finding("transformations", case.name, "FAIL", f"raised {first_line(error)} in a plain call already")
         return

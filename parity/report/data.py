@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ..verdict.comparison import Outcome
 from ..verdict.finding import STATUSES, Finding
@@ -12,6 +12,24 @@ from ..verdict.rows import Row
 
 SCHEMA = 1
 R = TypeVar("R", bound="ReportData")
+
+
+class Unjudged(NamedTuple):
+    """A leaf of which something could not be judged."""
+
+    leaf: str  # with the check that it is of: `float32 x_bar`
+    count: int
+    """How many of its elements."""
+    size: int
+    reason: str
+    remedy: str
+    """What would make it judgeable."""
+
+
+def _unjudged(row: Row) -> Unjudged:
+    finer = "" if row.dtype in ("float64", "complex128") else "arguments in float64, "
+    remedy = f"try {finer}a better conditioned reference, or other arguments"
+    return Unjudged(f"{row.check} {row.leaf}", row.unjudged, math.prod(row.shape), row.reason, remedy)
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,9 +56,23 @@ class ReportData:
 
     errors: dict[str, str] = field(default_factory=dict)
     """Who raised in which check -> the whole traceback; one line of it is in the table."""
+    undecided: str = ""
+    """Why nobody is called wrong, where implementations disagree and nothing says who is right."""
+    is_port: bool = False
+    """Whether torch's function is the only other one, and so the original: what differs from it is the port."""
+    allow_unjudged: bool = False
+    """Whether the report may be ok though something in it was not judged."""
 
     @classmethod
-    def of(cls: type[R], about: dict[str, str], outcomes: Sequence[Outcome], findings: Sequence[Finding] = ()) -> R:
+    def of(
+        cls: type[R],
+        about: dict[str, str],
+        outcomes: Sequence[Outcome],
+        findings: Sequence[Finding] = (),
+        undecided: str = "",
+        port: bool = False,
+        allow: bool = False,
+    ) -> R:
         """The report on several checks; the kink band is that of the first."""
         rows = [row for outcome in outcomes for row in outcome.rows]
         rows.sort(key=lambda row: (row.ok, -row.worst[1].budget))
@@ -49,13 +81,29 @@ class ReportData:
         fallbacks = tuple(sorted({name for outcome in outcomes for name in outcome.fallbacks}))
         errors = {who: text for outcome in outcomes for who, text in outcome.errors.items()}
         first = outcomes[0]
-        return cls(about, rows, first.gates, first.kinks, first.kink_at, oracle_budget, ordered, fallbacks, errors)
+        band = first.gates, first.kinks, first.kink_at
+        return cls(about, rows, *band, oracle_budget, ordered, fallbacks, errors, undecided, port, allow)
 
     @property
     def ok(self) -> bool:
-        """Whether everybody agrees with the oracle, the oracle with its second opinion, and no finding is a failure."""
+        """Whether everybody agrees with the oracle, the oracle with its second opinion, and no finding is a failure.
+
+        What could not be judged does not agree: see `unjudged`.
+        """
+        return self.exit_code == 0
+
+    @property
+    def exit_code(self) -> int:
+        """0: all agree. 1: something differs. 3: nothing differs, and something could not be judged."""
         agree = self.oracle_stands and all(row.ok for row in self.rows)
-        return agree and all(finding.status != "FAIL" for finding in self.findings)
+        if not agree or any(finding.status == "FAIL" for finding in self.findings):
+            return 1
+        return 3 if self.unjudged and not self.allow_unjudged else 0
+
+    @property
+    def unjudged(self) -> list[Unjudged]:
+        """What could not be judged: neither agreement nor difference."""
+        return [_unjudged(row) for row in self.rows if row.verdict == "not judged"]
 
     @property
     def oracle_stands(self) -> bool:
@@ -70,22 +118,26 @@ class ReportData:
 
     @property
     def culprits(self) -> list[str]:
-        """Who disagrees with the oracle anywhere."""
+        """Who disagrees with the oracle anywhere; nobody, where it is undecided who is wrong."""
+        if self.undecided:
+            return []
         wrong = {who for row in self.rows for who, deviation in row.deviations.items() if deviation.problem}
         return [who for who in self.implementations if who in wrong]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `json.dumps`; numbers that JSON does not know are null."""
-        names = ("ok", "about", "gates", "kinks", "kink_at", "oracle_budget", "fallbacks", "culprits", "errors")
+        names = ("ok", "exit_code", "about", "gates", "kinks", "kink_at", "oracle_budget", "fallbacks")
+        names += ("culprits", "undecided", "errors")
         findings = [dataclasses.asdict(finding) for finding in self.findings]
+        unjudged = [each._asdict() for each in self.unjudged]
         rows = [_row_dict(row) for row in self.rows]
-        return _plain({"schema": SCHEMA} | _picked(self, names) | {"findings": findings, "rows": rows})
+        return _plain({"schema": SCHEMA} | _picked(self, names) | {"unjudged": unjudged, "findings": findings, "rows": rows})
 
 
 def _row_dict(row: Row) -> dict[str, Any]:
     figures = ("max_abs", "index", "relative", "ulps", "budget", "problem")
     everybody = {who: {"ok": d.problem is None} | _picked(d, figures) for who, d in row.deviations.items()}
-    names = ("check", "leaf", "ok", "shape", "dtype", "floor", "values", "diagnosis")
+    names = ("check", "leaf", "ok", "verdict", "shape", "dtype", "floor", "values", "diagnosis", "unjudged", "reason")
     return _picked(row, names) | {"implementations": everybody}
 
 

@@ -73,8 +73,8 @@ def table(report: ReportData, wide: bool) -> Table:
             _figure(worst.ulps),
             _percent(worst.budget),
             _figure(row.floor) if row.floor else "any",
-            "pass" if row.ok else "FAIL",
-            style="" if row.ok else "bold red",
+            row.verdict,
+            style={"FAIL": "bold red", "not judged": "yellow"}.get(row.verdict, ""),
         )
     if len(report.rows) > SHOWN_ROWS:
         table.add_row(f"and {len(report.rows) - SHOWN_ROWS} more, nearer to 0%")

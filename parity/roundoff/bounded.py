@@ -68,12 +68,21 @@ def error_of(x: Bounded) -> Reals:
     return np.broadcast_to(x.error, np.shape(x.value))
 
 
-def most_alike(values: Reals, axes: tuple[int, ...]) -> Reals:
-    """How often the commonest number comes along the axes, 0 aside: adding 0 rounds nothing. At least 1."""
+def most_alike(values: Reals, axes: tuple[int, ...], apart: Reals = 0.0) -> Reals:
+    """How often the commonest number comes along the axes, 0 aside: adding 0 rounds nothing. At least 1.
+
+    apart: numbers that lie closer together than this count as one (an array, as if the axes were gone, or a number).
+    """
     rest = [axis for axis in range(values.ndim) if axis not in axes]
     rows = np.transpose(values, (*rest, *axes)).reshape(*[values.shape[axis] for axis in rest], -1)
+    if np.any(apart):
+        step = np.broadcast_to(apart, rows.shape[:-1])[..., None]
+        step = np.where(np.isfinite(step) & (step > 0), step, np.finfo(np.float64).tiny)
+        rows = np.where(rows == 0, np.nan, np.rint(rows / step))  # what is lost whole is lost alike; NaN equals nothing
+    else:
+        rows = np.where(rows == 0, np.nan, rows)
     rows = np.sort(rows, axis=-1)
-    again = (rows[..., 1:] == rows[..., :-1]) & (rows[..., 1:] != 0)
+    again = rows[..., 1:] == rows[..., :-1]
     count = np.cumsum(again, axis=-1)
     run = count - np.maximum.accumulate(np.where(again, 0, count), axis=-1)
     return 1 + np.max(run, axis=-1, initial=0)
@@ -83,13 +92,27 @@ class Rounding:
     """Arithmetic in one dtype, and what was met on the way.
 
     product_u: what is rounded off the operands of float32 products, relative to themselves (products.py).
+    inside: whether the dtypes that the jaxpr names count too, where they are coarser. If not, a cast to bfloat16 inside
+    is no reason for another result.
+    constants: whether numbers in the program's text, and arrays that it closes over, were rounded to their dtype.
     """
 
-    def __init__(self, dtype: Any, product_u: float = 0.0):
+    def __init__(self, dtype: Any, product_u: float = 0.0, inside: bool = True, constants: bool = True):
         self.u, self.underflow, self.product_u = unit_roundoff(dtype), _underflow(dtype), product_u
+        self.inside, self.constants = inside, constants
+        self.values_only = False  # whether the rules may leave out the errors
         self.gates = self.kinks = 0
         self.kink_at: list[tuple[int, ...]] = []
         self.fallbacks: set[str] = set()
+        self.opaque: set[str] = set()
+
+    def u_of(self, dtype: Any) -> float:
+        """u of an operation whose result has that dtype."""
+        return max(self.u, unit_roundoff(dtype)) if self.inside else self.u
+
+    def underflow_of(self, dtype: Any) -> float:
+        """What may be lost where such a result is tiny."""
+        return max(self.underflow, _underflow(dtype)) if self.inside else self.underflow
 
     def rounded(self, eqn: Any, value: Reals, carried: Reals | None, times: Reals = 1) -> Bounded:
         """The result of an operation that rounds `times` over, given the error that its inputs bring along.
@@ -97,9 +120,9 @@ class Rounding:
         It may be stored in the dtype under test, and in the one that the jaxpr says: the coarser one counts.
         """
         dtype = eqn.outvars[0].aval.dtype
-        if not is_real(dtype):
+        if self.values_only or not is_real(dtype):
             return Bounded(value, carried)
-        u, underflow = max(self.u, unit_roundoff(dtype)), max(self.underflow, _underflow(dtype))
+        u, underflow = self.u_of(dtype), self.underflow_of(dtype)
         if value.dtype.kind == "c":
             times = COMPLEX_ROUNDINGS * times
         size = np.abs(value) if carried is None else np.abs(value) + carried
@@ -111,7 +134,7 @@ class Rounding:
 
     def factor(self, x: Bounded, dtype: Any) -> Bounded:
         """`x`, of that dtype, as the operand of a matrix product: an accelerator may round it first."""
-        if not self.product_u or dtype != np.float32:
+        if not self.product_u or dtype != np.float32 or self.values_only:
             return x
         rounding = self.product_u * (np.abs(x.value) + error_of(x)) + self.underflow
         return Bounded(x.value, total(x.error, rounding))

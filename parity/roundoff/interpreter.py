@@ -1,5 +1,6 @@
 """Walks a jaxpr, equation by equation, with each value's error bound: calls, loops and branches included."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,16 +15,26 @@ from .rules.comparisons import select
 
 def evaluate(rounding: Rounding, jaxpr: Any, args: list[Bounded]) -> list[Bounded]:
     """The outputs of a jaxpr (closed, or open and without constants) for these arguments."""
-    consts = [exact(const) for const in getattr(jaxpr, "consts", ())]
+    consts = [constant(rounding, const, getattr(const, "dtype", None)) for const in getattr(jaxpr, "consts", ())]
+    return walk(jaxpr, consts, args, lambda atom: _literal(rounding, atom), lambda eqn, xs: apply(rounding, eqn, xs))
+
+
+def walk(jaxpr: Any, consts: list[Any], args: list[Any], literal: Callable[[Any], Any], apply: Any) -> list[Any]:
+    """The outputs of a jaxpr, by `apply(eqn, inputs) -> outputs`; what is not needed again is let go."""
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     env = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
 
-    def read(atom: Any) -> Bounded:
-        return _literal(atom) if isinstance(atom, Literal) else env[atom]
+    def read(atom: Any) -> Any:
+        return literal(atom) if isinstance(atom, Literal) else env[atom]
 
-    for eqn in _alive(jaxpr):
-        inputs = [read(atom) for atom in eqn.invars]
-        env.update(zip(eqn.outvars, _apply(rounding, eqn, inputs), strict=True))
+    alive = _alive(jaxpr)
+    last = {atom: i for i, eqn in enumerate(alive) for atom in eqn.invars if not isinstance(atom, Literal)}
+    kept = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
+    for i, eqn in enumerate(alive):
+        env.update(zip(eqn.outvars, apply(eqn, [read(atom) for atom in eqn.invars]), strict=True))
+        for atom in (*eqn.invars, *eqn.outvars):
+            if not isinstance(atom, Literal) and last.get(atom, i) == i and atom not in kept:
+                env.pop(atom, None)
     return [read(atom) for atom in jaxpr.outvars]
 
 
@@ -38,62 +49,72 @@ def _alive(jaxpr: Jaxpr) -> list[Any]:
     return alive[::-1]
 
 
-def _literal(atom: Any) -> Bounded:
-    """A constant in the program's text. A real one was rounded, unless it is plainly whole or a short fraction.
+def _literal(rounding: Rounding, atom: Any) -> Bounded:
+    return constant(rounding, atom.val, atom.aval.dtype)
+
+
+def constant(rounding: Rounding, value: Any, dtype: Any) -> Bounded:
+    """A number in the program's text, or an array that it closes over. A real one was rounded, unless it is plainly
+    whole or a short fraction.
 
     sqrt(1/2) is another number in float32 than in float64, and 0.5 is not. A fraction that needs more than half of the
     dtype's digits is taken as rounded: 0.1 is, and 0.75 is not.
     """
-    dtype = atom.aval.dtype
-    if not is_real(dtype):
-        return exact(atom.val, dtype)
-    x = exact(atom.val)
-    digits = jnp.finfo(dtype).nmant // 2
-    parts = np.array([x.value.real, x.value.imag])
-    if not np.isfinite(parts).all() or not (parts * 2**digits % 1).any():
+    x = exact(value, None if dtype is None or not jnp.issubdtype(dtype, jnp.integer) else dtype)
+    if not rounding.constants or rounding.values_only or dtype is None or not is_real(dtype):
         return x
-    return Bounded(x.value, unit_roundoff(dtype) * np.abs(x.value))
+    digits = jnp.finfo(dtype).nmant // 2
+    parts = np.stack([x.value.real, x.value.imag])
+    with np.errstate(all="ignore"):
+        short = ~np.isfinite(parts).all(0) | ~(parts * 2**digits % 1).any(0)
+    return x if short.all() else Bounded(x.value, np.where(short, 0, unit_roundoff(dtype) * np.abs(x.value)))
 
 
-def _apply(rounding: Rounding, eqn: Any, inputs: list[Bounded]) -> list[Bounded]:
+def apply(rounding: Rounding, eqn: Any, inputs: list[Bounded]) -> list[Bounded]:
+    """The outputs of one equation."""
     name = eqn.primitive.name
     if name in CONTROL:
         return CONTROL[name](rounding, eqn, *inputs)
     rounds = any(is_real(atom.aval.dtype) for atom in (*eqn.invars, *eqn.outvars))
-    if name == "bitcast_convert_type" or not rounds:
-        if all(x.error is None for x in inputs):
-            return [Bounded(value, None) for value in in_its_own(eqn, *[x.value for x in inputs])]
+    if not rounds and all(x.error is None for x in inputs):
+        return [Bounded(value, None) for value in in_its_own(eqn, *[x.value for x in inputs])]
     output = RULES.get(name, fallback)(rounding, eqn, *inputs)
     return output if eqn.primitive.multiple_results else [output]
-
-
-def _call(rounding, eqn, *args):
-    inner = next(eqn.params[key] for key in ("jaxpr", "call_jaxpr") if key in eqn.params)
-    return evaluate(rounding, inner, list(args))
 
 
 def _cond(rounding, eqn, which, *args):
     branches = eqn.params["branches"]
     if which.error is None:
-        return evaluate(rounding, branches[int(np.clip(which.value, 0, len(branches) - 1))], list(args))
+        return evaluate(rounding, chosen(branches, which.value), list(args))
     every = [evaluate(rounding, branch, list(args)) for branch in branches]
     return [select(which, list(cases)) for cases in zip(*every, strict=True)]
 
 
+def chosen(branches: Any, which: Any) -> Any:
+    """The branch of a cond that is taken."""
+    return branches[int(np.clip(which, 0, len(branches) - 1))]
+
+
 def _scan(rounding, eqn, *args):
+    def row(x: Bounded, i: int) -> Bounded:
+        return Bounded(*[None if a is None else a[i] for a in (x.value, x.error)])
+
+    return scan(eqn, args, lambda inner, xs: evaluate(rounding, inner, xs), row, _stack)
+
+
+def scan(eqn: Any, args: Any, body: Callable[..., list[Any]], row: Callable[..., Any], stack: Any) -> list[Any]:
+    """The outputs of a scan: `body(jaxpr, inputs)` once for each row of the arguments that have rows."""
     params, inner = eqn.params, eqn.params["jaxpr"]
     # How many there are of each, from their shapes: how the parameters say it differs between versions of jax.
     n_carry = len(inner.out_avals) - _one_axis_more(eqn.outvars, inner.out_avals)
     n_fixed = len(args) - _one_axis_more(eqn.invars, inner.in_avals)
     consts, carry, xs = args[: n_fixed - n_carry], args[n_fixed - n_carry : n_fixed], args[n_fixed:]
-    steps = range(params["length"])[:: -1 if params["reverse"] else 1]
     rows = {}
-    for i in steps:
-        x = [Bounded(*[None if a is None else a[i] for a in (x.value, x.error)]) for x in xs]
-        outputs = evaluate(rounding, inner, [*consts, *carry, *x])
+    for i in range(params["length"])[:: -1 if params["reverse"] else 1]:
+        outputs = body(inner, [*consts, *carry, *[row(x, i) for x in xs]])
         carry, rows[i] = outputs[:n_carry], outputs[n_carry:]
     in_order = [rows[i] for i in sorted(rows)]
-    return [*carry, *[_stack([row[k] for row in in_order], var.aval) for k, var in enumerate(eqn.outvars[n_carry:])]]
+    return [*carry, *[stack([each[k] for each in in_order], var.aval) for k, var in enumerate(eqn.outvars[n_carry:])]]
 
 
 def _one_axis_more(outside: Any, inside: Any) -> int:
@@ -109,26 +130,38 @@ def _stack(rows: list[Bounded], aval: Any) -> Bounded:
 
 
 def _while(rounding, eqn, *args):
+    def on(value: Bounded) -> bool:
+        if np.any(error_of(value)):
+            # Rounding may end the loop a step sooner or later; the bound follows the float64 values' way.
+            rounding.fallbacks.add("while")
+        return bool(value.value)
+
+    return loop(eqn, args, lambda inner, xs: evaluate(rounding, inner, xs), on)
+
+
+def loop(eqn: Any, args: Any, body: Callable[..., list[Any]], on: Callable[[Any], bool]) -> list[Any]:
+    """The outputs of a while loop: `body(jaxpr, inputs)` evaluates its condition and its step."""
     params = eqn.params
     n_cond, n_fixed = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
     state = list(args[n_fixed:])
-    while True:
-        (on,) = evaluate(rounding, params["cond_jaxpr"], [*args[:n_cond], *state])
-        if np.any(error_of(on)):
-            # Rounding may end the loop a step sooner or later; the bound follows the float64 values' way.
-            rounding.fallbacks.add("while")
-        if not on.value:
-            return state
-        state = evaluate(rounding, params["body_jaxpr"], [*args[n_cond:n_fixed], *state])
+    while on(body(params["cond_jaxpr"], [*args[:n_cond], *state])[0]):
+        state = body(params["body_jaxpr"], [*args[n_cond:n_fixed], *state])
+    return state
 
 
-def _linear_solve(rounding, eqn, *args):
-    counts, jaxprs = eqn.params["const_lengths"], eqn.params["jaxprs"]
-    start = counts.matvec + counts.vecmat
-    return evaluate(rounding, jaxprs.solve, [*args[start : start + counts.solve], *args[sum(counts) :]])
+def inner_call(eqn: Any, args: Any) -> tuple[Any, list[Any]]:
+    """What a primitive calls that only calls: the jaxpr, and its arguments."""
+    if eqn.primitive.name == "custom_linear_solve":
+        counts, jaxprs = eqn.params["const_lengths"], eqn.params["jaxprs"]
+        start = counts.matvec + counts.vecmat
+        return jaxprs.solve, [*args[start : start + counts.solve], *args[sum(counts) :]]
+    return next(eqn.params[key] for key in ("jaxpr", "call_jaxpr") if key in eqn.params), list(args)
 
 
-CONTROL: dict[str, Rule] = {
-    name: _call
-    for name in ("jit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2")
-} | {"cond": _cond, "scan": _scan, "while": _while, "custom_linear_solve": _linear_solve}
+def _call(rounding, eqn, *args):
+    return evaluate(rounding, *inner_call(eqn, args))
+
+
+CALLS = ("jit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2")
+CALLS += ("custom_linear_solve",)
+CONTROL: dict[str, Rule] = dict.fromkeys(CALLS, _call) | {"cond": _cond, "scan": _scan, "while": _while}

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..case.leaves import Leaves, as_numpy
@@ -50,6 +49,10 @@ class Comparison:
     cotangent_axis: bool = False  # whether the first axis of each `_bar` leaf counts cotangents
     columns: dict[str, str] = field(default_factory=dict)  # how the rows call an implementation, where not by its name
     bounds_from: Callable[[], Bounds] | None = None  # where the bounds come from, if not from the twin and args here
+    beside: Leaves = field(default_factory=dict)
+    """What each element is allowed beside its bound: by how much the implementations' maths differ."""
+    own: dict[str, Leaves] = field(default_factory=dict)  # who -> other bounds for it alone
+    lenient: bool = False  # whether NaN and infinities are not judged where the computation may lead there by rounding
 
     @cached_property
     def _ran(self) -> tuple[dict[str, Leaves], dict[str, BaseException]]:
@@ -70,6 +73,13 @@ class Comparison:
     def raised(self) -> dict[str, BaseException]:
         """Who, in place of leaves -> what it raised."""
         return self._ran[1]
+
+    def leave_out(self, who: str) -> None:
+        """From now on this one is not compared."""
+        self.implementations = {name: run for name, run in self.implementations.items() if name != who}
+        for part in self._ran:
+            part.pop(who, None)
+        self.__dict__.pop("rows", None)
 
     @cached_property
     def want(self) -> Leaves:
@@ -96,7 +106,20 @@ class Comparison:
     def allowed(self) -> Leaves:
         """How far off the oracle each element may be: its bound, and what the oracle itself is rounded by."""
         bounds = {name: np.asarray(error * (1 + self._oracle_share)) for name, error in self._errors.items()}
-        return {name: _in_range(bound, self.want.get(name), self._expected.get(name)) for name, bound in bounds.items()}
+        return bounds
+
+    def allowed_to(self, who: str) -> Leaves:
+        """The same for one implementation."""
+        bounds = self.own.get(who, self.allowed)
+        return {name: bound + self.beside.get(name, 0.0) for name, bound in bounds.items()} if self.beside else bounds
+
+    def widened(self, who: str, errors: Leaves | None) -> list[Row]:
+        """The rows, where this one may be off by these errors too; None: no more than the others."""
+        self.own = {key: bound for key, bound in self.own.items() if key != who}
+        if errors is not None:
+            self.own[who] = {name: np.maximum(bound, errors[name]) for name, bound in self.allowed.items()}
+        self.__dict__.pop("rows", None)
+        return self.rows
 
     @property
     def _expected(self) -> dict[str, Any]:
@@ -120,7 +143,9 @@ class Comparison:
         column = {who: self.columns.get(who, who) for who in self.implementations}
         raised = {column[who]: first_line(error) for who, error in self.raised.items()}
         got = {column[who]: leaves for who, leaves in self.got.items()}
-        rows = compare(self.name, got, self.want, self.allowed, self._expected, raised)
+        own = {column[who]: self.allowed_to(who) for who in self.got}
+        excused = self.naming(self.bounds.unsafe) if self.lenient and self.bounds.unsafe is not None else None
+        rows = compare(self.name, got, self.want, self.allowed, self._expected, raised, own, excused)
         sizes = {size for leaf in jax.tree.leaves(self.args) for size in np.shape(leaf)}
         for row in rows:
             leaf, stacked = row.leaf, self.cotangent_axis and row.leaf.endswith("_bar")
@@ -138,12 +163,3 @@ class Comparison:
         errors = {f"{self.name} {who}": "".join(traceback.format_exception(e)) for who, e in self.raised.items()}
         band = bounds.gates, bounds.kinks, bounds.kink_at
         return Outcome(self.rows, *band, self.oracle_budget, bounds.fallbacks, errors)
-
-
-def _in_range(bound: np.ndarray, want: np.ndarray | None, dtype: Any) -> np.ndarray:
-    """No bound where the value may lie beyond the dtype's largest number: infinity is then right too."""
-    if want is None or not jnp.issubdtype(dtype, jnp.floating) or want.shape != bound.shape:
-        return bound
-    with np.errstate(all="ignore"):
-        beyond = np.abs(want) + bound >= float(jnp.finfo(dtype).max)
-    return np.where(beyond & np.isfinite(want), np.inf, bound) if beyond.any() else bound

@@ -1,123 +1,217 @@
 """A case, evaluated: the leaves of every implementation, the oracle's and the bounds, made once for every probe."""
 
-import contextlib
-import copy
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..case.case import Case
 from ..case.in_jax import InJax
+from ..case.stripping import dtypes_of
 from ..case.leaves import Leaves, as_numpy, widened
-from ..roundoff.bounds import Bounds, rounding_bounds
+from ..roundoff.bounded import Rounding, unit_roundoff
+from ..roundoff.bounds import Bounds, bounds_of
 from .comparison import Comparison
+from .diagnosis import diagnose
 from .finding import Finding
-from .rows import apart
+from .maths import held, in_float64, negligible
+from .rows import OUTSIDE, Row, apart
 from .slopes import Slope, measured_slopes
 
-
-class InDouble:
-    """A case in float64, with two sets of cotangents at once: its own, and more.
-
-    The oracle of the case needs its own cotangents; a check in float64 draws some that use all of float64's bits. Each
-    implementation is called once, and whoever asks gets its part of the result.
-    """
-
-    def __init__(self, case: Case, more: Sequence[np.ndarray] | None = None):
-        leaves, own = widened(case.args)
-        both = own if more is None else [np.concatenate(pair) for pair in zip(own, more, strict=True)]
-        self._args, self._parts = (leaves, both), (slice(None, len(own[0])), slice(len(own[0]), None))
-        self._leaves: dict[Any, Leaves] = {}
-        self._bounds: dict[InJax, Bounds] = {}
-
-    def leaves(self, run: Any, more: bool = False) -> Leaves:
-        """What `run` (an InJax or InTorch) gives for the case's own cotangents, or for the others."""
-        if run not in self._leaves:
-            with jax.enable_x64(True):
-                self._leaves[run] = run(*self._args)
-        return self._part(self._leaves[run], more)
-
-    def bounds(self, plain: InJax, more: bool = False) -> Bounds:
-        """How far a float64 evaluation of `plain` may be off, for one set of cotangents or the other."""
-        if plain not in self._bounds:
-            with jax.enable_x64(True):
-                self._bounds[plain] = rounding_bounds(plain.run_one_by_one, *self._args, dtype=np.float64)
-        bounds = self._bounds[plain]
-        return bounds._replace(values=self._part(bounds.values, more), errors=self._part(bounds.errors, more))
-
-    def _part(self, leaves: Leaves, more: bool) -> Leaves:
-        return {name: leaf[self._parts[more]] if name.endswith("_bar") else leaf for name, leaf in leaves.items()}
+Trusted = Literal["torch", "reference"] | None
 
 
 class Evaluation:
     """What was computed of a case.
 
-    `values` compares every implementation with the oracle; `values.got`, `values.want` and `values.allowed` are the
-    leaves, the oracle's leaves and the bounds, each by name. `in_double` has everybody in float64.
+    `maths(run)` are the float64 values of a function's own trace: the maths, without its rounding. `values` compares
+    every implementation, as it runs, with the oracle: `values.got`, `values.want` and `values.allowed` are the leaves,
+    the oracle's leaves and the bounds, each by name.
     """
 
-    oracle_is_torch = False  # whether torch is the oracle (oracle.py decides it), and not the plain jax function
-    _of_float64 = False
-
-    def __init__(self, case: Case, dtypes: Sequence[str] = ()):
-        self.case = case
+    def __init__(self, case: Case, dtypes: Sequence[str] = (), trusted: Trusted = None, arithmetic: Any = None):
+        self.case, self.trusted = case, trusted
         self.dtypes = [name for name in dtypes if name != case.dtype.name]
         """The other dtypes in which it will be evaluated too."""
+        self.dtypes_asked = False  # whether the user named them
+        self.arithmetic = arithmetic
+        """A dtype in which the rule may compute, where its arguments are finer."""
         self.findings: list[Finding] = []  # what was found on the way
+        self.oracle_is_torch = False  # whether torch is the oracle (oracle.py decides it), and not the plain jax function
+        self.undecided = ""  # why nobody can be called wrong, where candidates disagree and nothing decides
+        self.torch_is_coarse = False  # whether torch does not run in float64
+        self.home: np.dtype = case.dtype  # the arguments' own dtype
+        self.lenient = False  # whether this is an extra dtype, in which the function may not be at home
+        self._programs: dict[InJax, tuple[Any, Any]] = {}
+        self._bounds: dict[Any, Bounds] = {}
+
+    def _walk(self, run: InJax, dtype: Any, inside: bool, constants: bool) -> Bounds:
+        key = run, np.dtype(dtype), inside, constants
+        if key not in self._bounds:
+            if run not in self._programs:
+                self._programs[run] = jax.make_jaxpr(run.run_one_by_one, return_shape=True)(*self.case.args)
+            product_u = self.case.product_u if inside and np.dtype(dtype) == self.case.dtype else 0.0
+            rounding = Rounding(dtype, product_u, inside, constants)
+            self._bounds[key] = bounds_of(*self._programs[run], self.case.args, rounding, sampled=True)
+        return self._bounds[key]
+
+    def maths(self, run: InJax, constants: bool = False) -> Bounds:
+        """The function's value and cotangents in exact arithmetic, but for float64's rounding.
+
+        Its trace is the one in the arguments' dtype: the same random bits, and casts inside that change nothing.
+        constants: whether the errors count that the trace's constants were rounded.
+        Raises NotImplementedError for a primitive that cannot be run alone.
+        """
+        return self._walk(run, np.float64, False, constants)
+
+    def rounding(self, run: InJax, dtype: Any = None, inside: bool = True) -> Bounds:
+        """How far `run` may be off in the arguments' dtype (or that one); inside: as coarse as its own casts make it."""
+        return self._walk(run, self.case.dtype if dtype is None else dtype, inside, True)
 
     @cached_property
-    def in_double(self) -> InDouble:
-        """Everybody on the same numbers in float64."""
-        more = None
-        if "float64" in self.dtypes:
-            with contextlib.suppress(Exception), jax.enable_x64(True):  # the check in float64 will say why
-                more = self.case.cast(np.float64).cotangents
-        return InDouble(self.case, more)
+    def torch_in_double(self) -> Leaves:
+        """Torch's leaves in float64, or as good as it can. Raises what the torch function raises."""
+        return self._torch(self.case.args)
 
-    @property
-    def oracle(self) -> Any:
-        """The implementation that everybody is held against, in float64."""
-        return self.case.torch if self.oracle_is_torch else self.case.plain
+    def forget(self) -> None:
+        """Whatever depends on who is the oracle."""
+        for name in ("want", "maths_rows", "beside", "values"):
+            self.__dict__.pop(name, None)
+
+    def torch_rounds_inside(self) -> bool:
+        """Whether torch, asked in float64, computes in a coarser dtype: its leaves then move in steps, or not at all."""
+        leaves, cotangents = widened(self.case.args)
+        step = 2.0**-30
+        one, two = (self._torch(([leaf * (1 + k * step) for leaf in leaves], cotangents)) for k in (1, 2))
+        for name, base in self.torch_in_double.items():
+            if base.size and base.dtype.kind in "fc":
+                first, second = one[name] - base, two[name] - base
+                if np.linalg.norm(second - 2 * first) > 0.1 * np.linalg.norm(first):
+                    return True
+        return False
+
+    def _torch(self, args: Any) -> Leaves:
+        assert self.case.torch is not None
+        with jax.enable_x64(True), np.errstate(all="ignore"):
+            return widened(self.case.torch(*args)) if self.torch_is_coarse else self.case.torch(*widened(args))
 
     @cached_property
     def slopes(self) -> dict[str, Slope]:
-        """The measured slope of the rule's own forward, for each argument. Raises what the rule raises in float64."""
-        return measured_slopes(self.case)
+        """The measured slope of the rule's own forward, for each argument."""
+        return measured_slopes(self.case, self.case.rule)
+
+    @cached_property
+    def want(self) -> Leaves:
+        """The oracle's leaves."""
+        return self.torch_in_double if self.oracle_is_torch else self.maths(self.case.plain).values
+
+    @cached_property
+    def opaque(self) -> tuple[str, ...]:
+        """What in the rule or the plain function can only run in its own dtype: the maths is then not known exactly."""
+        return tuple({*self.maths(self.case.rule).opaque, *self.maths(self.case.plain).opaque})
+
+    @cached_property
+    def maths_rows(self) -> list[Row]:
+        """The rule's maths against the oracle's, a row for each leaf; none where they are not known exactly."""
+        if self.opaque:
+            return []
+        case, want, others = self.case, self.want, 2 if self.oracle_is_torch else 1
+        rule = self.maths(case.rule).values
+        runs = [case.rule] + [case.plain] * others
+        tiers: Any = ([self.maths(run, constants) for run in runs] for constants in (False, True))
+        if self.oracle_is_torch and self.torch_is_coarse:
+            tiers = [[self.rounding(case.plain)]]
+        column = case.columns.get("rule", "rule")
+        room = negligible(case, want)
+        rows = held(f"{case.prefix}maths", {column: rule}, want, tiers, room, in_float64(want))
+        sizes = {size for leaf in jax.tree.leaves(case.args) for size in np.shape(leaf)}
+        for row in rows:
+            if not row.ok:
+                bound = self.maths(case.plain).errors[row.leaf]
+                pattern = diagnose(rule[row.leaf], want[row.leaf], bound, np.float64, sizes, row.leaf.endswith("_bar"))
+                row.diagnosis.update({column: pattern} if pattern else {})
+        return rows
+
+    @cached_property
+    def beside(self) -> Leaves:
+        """By how much the rule's maths and the oracle's differ, where that is nothing in float64."""
+        if self.opaque:
+            return {}
+        rule, fine = self.maths(self.case.rule).values, {row.leaf for row in self.maths_rows if row.ok}
+        with np.errstate(all="ignore"):
+            gaps = {name: np.abs(rule[name] - want) for name, want in self.want.items() if _is_real(want, name, fine)}
+        return {name: np.where(np.isfinite(gap), gap, 0) for name, gap in gaps.items()}
 
     @cached_property
     def values(self) -> Comparison:
-        """Value and cotangents of everybody, against the oracle."""
+        """Value and cotangents of everybody, as they run, against the oracle."""
         compared = self._compared()
-        return self._compared() if self._vmap_is_wrong(compared) else compared
+        if self._vmap_is_wrong(compared):
+            compared = self._compared()
+        self._judge_arithmetic(compared)
+        return compared
 
     def _compared(self) -> Comparison:
-        case, double, more = self.case, self.in_double, self._of_float64
-        runs = case.implementations
-        if more:
-            runs = {who: lambda *_, run=run: double.leaves(run, more) for who, run in runs.items()}
-        outputs = jax.eval_shape(case.plain.run_one_by_one, *case.args)
+        case = self.case
+        bounds = self.rounding(case.plain, self._allowed_dtype)
         return Comparison(
             f"{case.prefix}{case.dtype.name}",
             case.args,
-            runs,
+            {who: run for who, run in case.implementations.items() if not (self.lenient and who == "reference")},
             case.plain.run_one_by_one,
-            lambda *_: double.leaves(self.oracle, more),
+            lambda *_: self.want,
             case.dtype,
-            dtypes={name: leaf.dtype for name, leaf in outputs.items()},
-            product_u=case.product_u,
+            dtypes={name: leaf.dtype for name, leaf in self._programs[case.plain][1].items()},
             second_opinion=False,  # oracle.py has asked for it
             cotangent_axis=True,
             columns=case.columns,
-            bounds_from=(lambda: double.bounds(case.plain, more)) if more else None,
+            bounds_from=lambda: bounds,
+            beside=self.beside,
+            lenient=self.lenient,
         )
+
+    @property
+    def _allowed_dtype(self) -> np.dtype:
+        asked = [self.case.dtype] if self.arithmetic is None else [self.case.dtype, np.dtype(self.arithmetic)]
+        return max(asked, key=unit_roundoff)
+
+    def _judge_arithmetic(self, compared: Comparison) -> None:
+        """Where the rule's maths is right and its result is not: another algorithm of its own, or a coarser dtype."""
+        rule, column = self.case.rule, compared.columns.get("rule", "rule")
+        wrong = [row for row in compared.rows if row.deviations[column].problem == OUTSIDE]
+        fine = {row.leaf for row in self.maths_rows if row.ok}
+        if not wrong or not {row.leaf for row in wrong} <= fine:
+            return
+        inside = [dtype for dtype in self._dtypes_inside() if unit_roundoff(dtype) > unit_roundoff(self._allowed_dtype)]
+        coarsest = max(inside, key=unit_roundoff, default=None)
+        own = compared.widened("rule", self.rounding(rule, self._allowed_dtype, inside=False).errors)
+        if all(row.ok for row in own):
+            text = "the maths is right, and its own way of computing loses more digits than the reference's"
+            self.findings.append(Finding("arithmetic", f"{compared.name} rule", "note", text))
+        elif coarsest is not None and all(
+            row.ok for row in compared.widened("rule", self.rounding(rule, self._allowed_dtype).errors)
+        ):
+            text = f"the maths is right; it computes in {coarsest}"
+            if self.lenient and unit_roundoff(coarsest) <= unit_roundoff(self.home):
+                self.findings.append(Finding("arithmetic", f"{compared.name} rule", "note", text))
+                return
+            for row in compared.widened("rule", None):
+                if row.deviations[column].problem:
+                    row.diagnosis[column] = f"{text} (arithmetic={coarsest.name!r} accepts that)"
+        else:
+            compared.widened("rule", None)
+
+    def _dtypes_inside(self) -> set[np.dtype]:
+        jaxpr = self._programs[self.case.rule][0].jaxpr
+        return {np.dtype(dtype) for dtype in dtypes_of(jaxpr) if jnp.issubdtype(dtype, jnp.floating)}
 
     def _vmap_is_wrong(self, compared: Comparison) -> bool:
         """Whether the vmap of the rule's pullback made its leaves wrong; if so, it is called one by one from now on."""
         rule, column = self.case.rule, compared.columns.get("rule", "rule")
-        if rule.one_by_one or self._of_float64 or "rule" not in compared.got:
+        if rule.one_by_one or self.lenient or "rule" not in compared.got:
             return False
         if all(row.deviations[column].problem is None for row in compared.rows):
             return False
@@ -134,15 +228,12 @@ class Evaluation:
         return True
 
     def cast(self, dtype: Any) -> "Evaluation":
-        """The same case with every floating-point argument in another dtype, against the same oracle."""
-        other = Evaluation(self.case.cast(dtype))
-        other.oracle_is_torch = self.oracle_is_torch
-        if dtype == np.float64 and "float64" in self.dtypes:  # its cotangents are among those of in_double
-            other.in_double, other._of_float64 = self.in_double, True
+        """The same case with every floating-point argument in another dtype, by the same kind of oracle."""
+        other = Evaluation(self.case.cast(dtype), (), self.trusted, self.arithmetic)
+        other.oracle_is_torch, other.torch_is_coarse = self.oracle_is_torch, self.torch_is_coarse
+        other.home, other.lenient = self.home, True
         return other
 
-    def without_reference(self) -> "Evaluation":
-        """The same, where the reference is one of the candidates only, and nothing is derived from it."""
-        other = copy.copy(self)
-        other.case = self.case.without_reference()
-        return other
+
+def _is_real(leaf: Any, name: str, names: set[str]) -> bool:
+    return name in names and leaf.dtype.kind in "fc"

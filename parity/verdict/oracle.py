@@ -1,66 +1,173 @@
-"""Who is right: torch and plain jax in float64, and numerical differentiation where they disagree."""
+"""Who is right: the reference and torch in float64, and numerical differentiation where they disagree."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from ..case.leaves import Leaves
 from ..case.stripping import custom_rules
 from .evaluation import Evaluation
 from .finding import Finding, first_line
-from .rows import compare
-from .slopes import misses
+from .maths import held, in_float64, negligible
+from .rows import Row
+from .slopes import agrees, measured_slopes, misses, slope_of
 
 OWN_PRIMAL = "the rule's own primal, without its rules"
 
 
 def choose_oracle(evaluation: Evaluation) -> Evaluation:
-    """torch in float64 if there is a torch function, else jax in float64; where they disagree, numbers decide.
+    """Decides what everybody is held against, and leaves in the evaluation what was found on the way.
 
-    Returns the evaluation with its oracle and what was found; without its reference, if that was found wrong.
-    Raises ValueError if no candidate can be evaluated.
+    The reference (else the rule's own primal, differentiated by jax) where torch agrees with it or there is no torch.
+    Where they disagree: whom the user trusts; the original, if torch is all that there is; the one with which numerical
+    differentiation agrees; and if that cannot tell, nobody is called wrong (`evaluation.undecided`).
+    Raises ValueError if the plain function cannot be evaluated.
     """
-    case, in_double = evaluation.case, evaluation.in_double
-    plain = plain_name(evaluation)
-    candidates = ({"torch": case.torch} if case.torch is not None else {}) | {plain: case.plain}
-    leaves = {}
-    for name, run in candidates.items():
-        try:
-            leaves[name] = in_double.leaves(run)
-        except Exception as error:
-            text = f"cannot be evaluated in float64: {first_line(error)}"
-            evaluation.findings.append(Finding("oracle", name, "FAIL", text))
-    if not leaves:
-        raise ValueError(f"nothing to compare with: {'; '.join(f'{f.about} {f.text}' for f in evaluation.findings)}")
-    evaluation.oracle_is_torch = "torch" in leaves
-    first = next(iter(leaves))
-    if len(leaves) == 1:
-        text = f"{first} in float64"
-        if case.reference is None and case.torch is None:
-            text += ": it is made from the rule's own forward, so a wrong forward is not seen"
+    case, plain = evaluation.case, plain_name(evaluation)
+    try:
+        opaque = evaluation.maths(case.plain).opaque
+    except NotImplementedError as error:
+        raise ValueError(f"nothing to compare with: {plain} cannot be evaluated in float64: {error}") from error
+    if evaluation.opaque:
+        names = ", ".join(sorted(evaluation.opaque))
+        text = f"{names} can only be run in its own dtype: the maths is judged in {case.dtype}, not in float64"
+        evaluation.findings.append(Finding("oracle", plain if opaque else "rule", "note", text))
+    if case.torch is None:
+        if case.reference is None:
+            text = f"{plain}: it is made from the rule's own forward, so a wrong forward is not seen"
             if left := custom_rules(case.plain.traced(case.arguments.leaves).jaxpr):
                 text += f"; and {', '.join(left)} could not be taken out of it, so the rule is held against itself"
-        evaluation.findings.append(Finding("oracle", first, "note", text))
-        return evaluation
-
-    bounds = in_double.bounds(case.plain)
-    double = {name: np.asarray(2 * error) for name, error in bounds.errors.items()}  # two evaluations, each rounded
-    share = max(row.worst[1].budget for row in compare("oracle", {"torch": leaves["torch"]}, leaves[plain], double, {}))
-    if share <= 1:
-        text = f"torch and {plain} agree in float64, {share:.0%} of what rounding allows"
-        evaluation.findings.append(Finding("oracle", "torch", "pass", text))
+            evaluation.findings.append(Finding("oracle", "own primal", "note", text))
         return evaluation
     try:
-        slopes = evaluation.slopes
+        rows = _torch_rows(evaluation)
     except Exception as error:
-        text = f"torch and {plain} disagree in float64, and the rule does not run there: {first_line(error)}"
-        evaluation.findings.append(Finding("oracle", first, "note", text))
+        evaluation.torch_is_coarse = True
+        text = f"it does not run in float64 ({first_line(error)}), so it is held against {plain} in {case.dtype} only"
+        evaluation.findings.append(Finding("oracle", "torch", "note", text))
+        try:
+            rows = _torch_rows(evaluation)
+        except Exception:
+            return evaluation  # what it raises is in its column
+    differ = [row for row in rows if not row.ok]
+    if not differ:
+        share = max(row.worst[1].budget for row in rows)
+        if not evaluation.torch_is_coarse:
+            text = f"torch and {plain} agree in float64, {share:.0%} of what rounding allows"
+            evaluation.findings.append(Finding("oracle", "torch", "pass", text))
         return evaluation
-    votes = {name: misses(leaves[name], slopes) for name in leaves}
-    best = min(votes, key=lambda name: votes[name])
-    text = f"torch and {plain} disagree in float64; numerical differentiation sides with {best}"
-    if len(set(votes.values())) == 1:
-        text = f"torch and {plain} disagree in float64, and numerical differentiation cannot tell who is right"
-    evaluation.findings.append(Finding("oracle", best, "note", text))
-    evaluation.oracle_is_torch = best == "torch"
-    return evaluation.without_reference() if best == "torch" and case.reference is not None else evaluation
+    if not evaluation.torch_is_coarse and evaluation.torch_rounds_inside() and not _differ(evaluation, True):
+        text = f"asked in float64, it computes in a coarser dtype: it is held against {plain} in {case.dtype} only"
+        evaluation.findings.append(Finding("oracle", "torch", "note", text))
+        return evaluation
+    _resolve(evaluation, differ)
+    return evaluation
+
+
+def _torch_rows(evaluation: Evaluation) -> list[Row]:
+    case, want = evaluation.case, evaluation.maths(evaluation.case.plain).values
+    tiers: Any
+    if evaluation.torch_is_coarse:
+        tiers = [[evaluation.rounding(case.plain)]]
+    else:
+        sharp, inside = evaluation.maths(case.plain), lambda: evaluation.rounding(case.plain, np.float64)
+        tiers = (tier() for tier in (lambda: [sharp, sharp], lambda: [inside(), inside()]))
+    found = evaluation.torch_in_double
+    dtypes = in_float64(found)
+    return held("torch", {"torch": found}, want, tiers, negligible(case, want), dtypes)
+
+
+def _differ(evaluation: Evaluation, coarse: bool) -> list[Row]:
+    """Where torch's float64 leaves are off by more than the arguments' own dtype allows."""
+    case, want, found = evaluation.case, evaluation.maths(evaluation.case.plain).values, evaluation.torch_in_double
+    rows = held("torch", {"torch": found}, want, [[evaluation.rounding(case.plain)]], {}, in_float64(found))
+    return [row for row in rows if not row.ok]
+
+
+def _resolve(evaluation: Evaluation, differ: list[Row]) -> None:
+    """Torch and the plain function disagree: decides for one of them, or for nobody."""
+    case, trusted = evaluation.case, evaluation.trusted
+    first = differ[0]
+    where = f"{first.leaf} is {first.values.get('torch', np.nan):.9g} in torch, {first.values['oracle']:.9g} in"
+    if case.reference is None:
+        if trusted != "reference":
+            evaluation.oracle_is_torch = True
+            text = "it is the original, and your port differs from it"
+            evaluation.findings.append(Finding("oracle", "torch", "note", text))
+        return
+    text = f"they disagree in float64 ({where} the reference)"
+    if trusted is not None:
+        evaluation.oracle_is_torch = trusted == "torch"
+        evaluation.findings.append(Finding("oracle", trusted, "note", f"torch and reference: {text}; this one you trust"))
+        return
+    side = _side_of_slopes(evaluation, [row.leaf for row in differ])
+    if side is None:
+        with_rule = _agree_with_rule(evaluation)
+        evaluation.oracle_is_torch = with_rule == "torch"
+        third = f"the rule agrees with {with_rule}" if with_rule else "the rule agrees with neither"
+        evaluation.undecided = f"torch and the reference disagree in float64 ({where} the reference), and {third}"
+        cure = "say whom to trust: trusted='torch' or trusted='reference'"
+        evaluation.findings.append(Finding("oracle", "undecided", "FAIL", f"{evaluation.undecided}; {cure}"))
+        return
+    evaluation.oracle_is_torch = side == "torch"
+    text = f"torch and reference: {text}; numerical differentiation sides with {side}"
+    evaluation.findings.append(Finding("oracle", side, "note", text))
+
+
+def _candidates(evaluation: Evaluation) -> Mapping[str, Leaves]:
+    return {"torch": evaluation.torch_in_double, "reference": evaluation.maths(evaluation.case.plain).values}
+
+
+def _side_of_slopes(evaluation: Evaluation, leaves: list[str]) -> str | None:
+    """Whose cotangents the slope of the forward, on which both agree, contradicts less often; None if that ties."""
+    case = evaluation.case
+    if not all(leaf.endswith("_bar") for leaf in leaves):
+        return None  # they do not agree on the forward, and its slope is no witness
+    try:
+        slopes = measured_slopes(case, case.plain)
+    except Exception:
+        return None
+    votes = {who: misses(found, slopes) for who, found in _candidates(evaluation).items()}
+    return None if len(set(votes.values())) == 1 else min(votes, key=lambda who: votes[who])
+
+
+def _agree_with_rule(evaluation: Evaluation) -> str | None:
+    """With whom the rule's maths agrees."""
+    for who in ("reference", "torch"):
+        evaluation.oracle_is_torch = who == "torch"
+        evaluation.forget()
+        agree = bool(evaluation.maths_rows) and all(row.ok for row in evaluation.maths_rows)
+        evaluation.oracle_is_torch = False
+        evaluation.forget()
+        if agree:
+            return who
+    return None
+
+
+def side_with_the_slope(evaluation: Evaluation) -> None:
+    """Where the rule alone differs, and only in cotangents, and the measured slope of its own forward is on its side.
+
+    Then nobody can be called wrong: it may be another convention (which triangle of a matrix counts, say).
+    """
+    case = evaluation.case
+    wrong = [row.leaf for row in evaluation.maths_rows if not row.ok]
+    if evaluation.undecided or not wrong or not all(leaf.endswith("_bar") for leaf in wrong):
+        return
+    try:
+        slopes = evaluation.slopes
+        rule = evaluation.maths(case.rule).values
+    except Exception:
+        return
+    names = [leaf.removesuffix("_bar") for leaf in wrong]
+    clear = [name for name in names if not slopes[name].kinked and slopes[name].is_sure]
+    with_rule = [agrees(slope_of(rule, name, slopes[name]), slopes[name]) for name in clear]
+    with_oracle = [agrees(slope_of(evaluation.want, name, slopes[name]), slopes[name]) for name in clear]
+    if clear == names and all(with_rule) and not any(with_oracle):
+        others = "the reference" if case.torch is None else "torch" if case.reference is None else "reference and torch"
+        text = f"the rule's {', '.join(wrong)} is the measured slope of its own forward, and not what {others} say"
+        evaluation.undecided = f"{text}: a convention, or they are wrong"
+        evaluation.findings.append(Finding("oracle", "undecided", "FAIL", evaluation.undecided))
 
 
 def plain_name(evaluation: Evaluation) -> str:

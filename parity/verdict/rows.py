@@ -1,5 +1,6 @@
 """Leaf by leaf: every implementation against the oracle, each element against its own bound."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 from ..case.leaves import Leaves, same_bits
 
 POINTS = 40
+OUTSIDE = "outside the bound"
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,20 @@ class Row:
     """Who -> what its wrong leaf looks like, where that is simple."""
     floor: float | None
     """The smallest s for which a leaf scaled by 1 + s is sure to be noticed; None if the leaf is all zeros."""
+    unjudged: int = 0
+    """How many elements nothing can be said of."""
+    reason: str = ""
+    """Why not."""
 
     @property
     def ok(self) -> bool:
+        """Whether nobody differs; what could not be judged does not differ."""
         return all(deviation.problem is None for deviation in self.deviations.values())
+
+    @property
+    def verdict(self) -> str:
+        """`FAIL`, `not judged` or `pass`."""
+        return "FAIL" if not self.ok else "not judged" if self.unjudged else "pass"
 
     @property
     def worst(self) -> tuple[str, Deviation]:
@@ -71,29 +83,48 @@ def compare(
     bounds: Leaves,
     dtypes: Mapping[str, Any],
     raised: Mapping[str, str] | None = None,
+    own: Mapping[str, Leaves] | None = None,
+    excused: Leaves | None = None,
 ) -> list[Row]:
     """One Row for each leaf that the oracle or any implementation has: a missing leaf fails, and so does an extra one.
 
     got: who -> leaves. bounds: per element of the oracle's leaves, how far off a right answer may be. dtypes: what each
     leaf must have. Integers must be equal, in whatever width a framework counts.
-    raised: who, in place of leaves -> the error it raised; it fails every leaf.
+    raised: who, in place of leaves -> the error it raised; it fails every leaf. own: who -> other bounds for it alone.
+    excused: elements that are not judged at all, where nobody's NaN counts.
     """
     names = dict.fromkeys([*oracle, *(name for leaves in got.values() for name in leaves)])
     rows = []
     for name in names:
-        want, bound = oracle.get(name), bounds.get(name)
+        want, bound, excuse = oracle.get(name), bounds.get(name), (excused or {}).get(name)
         dtype = np.dtype(dtypes.get(name, np.float64))
-        deviations = {who: _deviation(leaves.get(name), want, bound, dtype) for who, leaves in got.items()}
+        deviations = {}
+        for who, leaves in got.items():
+            allowed = (own or {}).get(who, bounds).get(name)
+            deviations[who] = _deviation(leaves.get(name), want, allowed, dtype, excuse)
         deviations |= {who: Deviation(problem=f"raised {error}") for who, error in (raised or {}).items()}
         shape = next(leaves[name].shape for leaves in (oracle, *got.values()) if name in leaves)
-        row = Row(check, name, shape, dtype.name, deviations, {}, {}, _floor(want, bound))
+        floor = _floor(want, bound)
+        row = Row(check, name, shape, dtype.name, deviations, {}, {}, floor, *_unjudged(want, bound, excuse, floor))
         index = row.worst[1].budget_index
         for who, leaves in {"oracle": oracle, **got}.items():
             leaf = leaves.get(name)
             if leaf is not None and leaf.shape == shape and leaf.size and len(index) == leaf.ndim:
-                row.values[who] = float(leaf[index])
+                row.values[who] = leaf[index].item() if leaf.dtype.kind == "c" else float(leaf[index])
         rows.append(row)
     return rows
+
+
+def _unjudged(want: Any, bound: Any, excuse: Any, floor: float | None) -> tuple[int, str]:
+    """How many elements are not judged, and why."""
+    if want is None or bound is None or not want.size:
+        return 0, ""
+    none = np.isinf(bound) if excuse is None else np.isinf(bound) | excuse
+    if count := int(np.count_nonzero(none)):
+        return count, "rounding may move them without bound, or to NaN or beyond the dtype's range"
+    if floor is not None and floor > 1 and want.dtype.kind not in "bui":
+        return want.size, "rounding may move every element by more than its own size"
+    return 0, ""
 
 
 class Difference(NamedTuple):
@@ -116,16 +147,17 @@ def apart(one: Leaves, other: Leaves, bounds: Leaves) -> Difference | None:
             return Difference(leaf, np.inf, f"{leaf} is {shapes}")
         with np.errstate(all="ignore"):
             # Both are rounded, hence twice the bound.
-            ratio = np.abs(got.astype(np.float64) - want.astype(np.float64)) / (2 * bounds[leaf])
+            wide = np.complex128 if want.dtype.kind == "c" else np.float64
+            ratio = np.abs(got.astype(wide) - want.astype(wide)) / (2 * bounds[leaf])
             ratio = np.where(np.isnan(ratio), np.inf, ratio)
-            ratio = np.where((got == want) | (np.isnan(got) & np.isnan(want)), 0, ratio)  # whatever their bound
-        share = float(np.max(ratio))
+            ratio = np.where((got == want) | ((got != got) & (want != want)), 0, ratio)  # whatever their bound
+        share = float(np.max(ratio, initial=0))
         if worst is None or share > worst.share:
             worst = Difference(leaf, share, f"{leaf} differs, {share:.0%} of what rounding allows")
     return worst
 
 
-def _deviation(got: np.ndarray | None, want: np.ndarray | None, bound: np.ndarray | None, dtype: np.dtype) -> Deviation:
+def _deviation(got: Any, want: Any, bound: Any, dtype: np.dtype, excuse: Any = None) -> Deviation:
     if got is None:
         return Deviation(problem="leaf is missing")
     if want is None or bound is None:
@@ -139,29 +171,65 @@ def _deviation(got: np.ndarray | None, want: np.ndarray | None, bound: np.ndarra
         return Deviation(0.0, (), 0.0, 0.0, 0.0, ())
     with np.errstate(all="ignore"):
         # In place: at 50,000 rows x_bar alone is 314 MB of float64.
-        error = np.asarray(got.astype(np.float64) - want)
-        np.abs(error, out=error)
+        error = np.asarray(got.astype(want.dtype if want.dtype.kind == "c" else np.float64) - want)
+        error = np.abs(error, out=None if error.dtype.kind == "c" else error)
+        problem = None
         if not np.isfinite(np.max(error)):
             error[np.isnan(error)] = np.inf  # NaN against a number
-            error[(got == want) | (np.isnan(got) & np.isnan(want))] = 0  # the same infinity, or NaN twice
+            error[(got == want) | ((got != got) & (want != want))] = 0  # the same infinity, or NaN twice
+            error[_overflows(got, want, bound, dtype)] = 0
+            if excuse is not None:
+                error[excuse] = 0
+            problem = _not_finite(got, want, np.isinf(error))
         at = _argmax(error)
         max_abs = float(error[at])
         relative = float(max_abs / np.max(np.abs(want))) if max_abs else 0.0  # infinite against zeros
-        ulps = max_abs if whole else max_abs / _ulp(float(want[at]), dtype)
+        ulps = max_abs if whole else max_abs / _ulp(float(np.abs(want[at])), dtype)
         spread = np.arange(0, error.size, -(-error.size // POINTS))
         errors = error.flat[spread]
+        unfit = problem is not None
         ratio = np.divide(error, np.maximum(bound, np.finfo(np.float64).tiny), where=error != 0, out=error)
-        ratio[np.isnan(ratio)] = np.inf
-        if np.isinf(np.max(bound)):
-            ratio[np.isinf(bound)] = 0  # no bound, no verdict
+        ratio[np.isnan(ratio)] = np.inf  # infinitely far off, where the bound is infinite too
         budget_at = _argmax(ratio)
         budget = float(ratio[budget_at])
-        # The worst element's error, as above: what is not finite and not equal is infinitely far off.
-        worst = np.abs(np.float64(got[budget_at]) - want[budget_at]) if budget else np.float64(0)
+        worst = np.inf if unfit else np.abs(got[budget_at].astype(want.dtype) - want[budget_at]) if budget else 0.0
     points = tuple((float(np.ravel(bound)[i]), float(error)) for i, error in zip(spread, errors, strict=True))
-    points += ((float(bound[budget_at]), np.inf if np.isnan(worst) else float(worst)),)
-    problem = None if budget <= 1 else "outside the bound"
+    points += ((float(bound[budget_at]), float(worst)),)
+    problem = problem or (None if budget <= 1 else OUTSIDE)
     return Deviation(max_abs, at, relative, ulps, budget, budget_at, problem, points)
+
+
+def _overflows(got: Any, want: Any, bound: Any, dtype: Any) -> Any:
+    """Where the value may lie beyond the dtype's largest number: infinity is right too."""
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return np.zeros(np.shape(want), bool)
+    beyond = np.abs(want) + bound >= float(jnp.finfo(dtype).max)
+    return beyond & np.isinf(got.astype(np.float64)) & (np.sign(got.astype(np.float64)) == np.sign(want))
+
+
+def _not_finite(got: Any, want: Any, where: Any) -> str | None:
+    """Who is NaN or infinite where the other is not, and at which elements."""
+    if not where.any():
+        return None
+    first = tuple(np.argwhere(where)[0])
+    return f"is {_number(got[first])} at {places(where)}, where {_number(want[first])} is right"
+
+
+def _number(value: Any) -> str:
+    return f"{value.item() if np.iscomplexobj(value) else float(value):.9g}".replace("nan", "NaN")
+
+
+def places(where: Any) -> str:
+    """The elements of a mask: `[2, :]` where they are a block, else the first of them and how many more there are."""
+    found = np.argwhere(where)
+    lines = [np.unique(axis) for axis in found.T]
+    if math.prod(map(len, lines)) == len(found) and all(len(x) == x[-1] - x[0] + 1 for x in lines):
+        return f"[{', '.join(_line(x, size) for x, size in zip(lines, where.shape, strict=True))}]"
+    return f"[{', '.join(map(str, found[0]))}] and {len(found) - 1} more"
+
+
+def _line(x: Any, size: int) -> str:
+    return str(x[0]) if len(x) == 1 else ":" if len(x) == size else f"{x[0]}:{x[-1] + 1}"
 
 
 def _argmax(array: np.ndarray) -> tuple[int, ...]:

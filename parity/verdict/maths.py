@@ -1,0 +1,58 @@
+"""Is the maths right? Exact values held against exact values, whatever the arithmetic of those who compute them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..case.case import Case
+from ..case.leaves import Leaves, widened
+from ..roundoff.bounds import Bounds
+from .rows import Row, compare
+
+NO_INFLUENCE = 2.0**-50
+"""A cotangent is no more than rounding where, over the whole argument, it moves the output by so little of itself."""
+
+
+def negligible(case: Case, want: Leaves) -> Leaves:
+    """For each cotangent leaf, the size up to which its elements have no influence on the output, even in float64.
+
+    x_bar says that x moves <y_bar, y> by x_bar x; next to <|y_bar|, |y|> that is nothing where it is below float64's
+    rounding. So 0 and 1e-30 are one answer where y is about 1.
+    """
+    outputs = [np.abs(leaf) for name, leaf in want.items() if not name.endswith(("_bar", "(primal)"))]
+    outputs = [y for y in outputs if y.dtype.kind in "fc"]
+    sizes: Any = 0.0
+    with np.errstate(all="ignore"):
+        for y, c in zip(outputs, widened(case.cotangents), strict=True):
+            sizes = sizes + np.nansum(np.abs(c) * np.where(np.isfinite(y), y, 0), axis=tuple(range(1, c.ndim)))
+    found = {}
+    for name, x in zip(case.arguments.diff_names, widened(case.arguments.diff), strict=True):
+        largest = np.max(np.abs(x), initial=0, where=np.isfinite(x))
+        room = np.broadcast_to(NO_INFLUENCE * sizes / largest if largest else 0.0, len(case.cotangents[0]))
+        found[f"{name}_bar"] = room.reshape(-1, *[1] * x.ndim)
+    return found
+
+
+def held(
+    name: str, got: dict[str, Leaves], want: Leaves, tiers: Sequence[Sequence[Bounds]], room: Leaves, dtypes: Any
+) -> list[Row]:
+    """One row a leaf: each leaf by the first tier of bounds that lets it agree, else by the last.
+
+    tiers: the bounds whose errors add up, sharp ones first.
+    """
+    best: dict[str, Row] = {}
+    for tier in tiers:
+        if best and all(row.ok for row in best.values()):
+            break
+        bounds = {leaf: sum(np.asarray(each.errors[leaf]) for each in tier) for leaf in tier[0].errors}
+        own = {who: {leaf: bound + room.get(leaf, 0.0) for leaf, bound in bounds.items()} for who in got}
+        for row in compare(name, got, want, bounds, dtypes, own=own):
+            if row.leaf not in best or not best[row.leaf].ok:
+                best[row.leaf] = row
+    return list(best.values())
+
+
+def in_float64(leaves: Leaves) -> dict[str, Any]:
+    """The dtypes of leaves in float64."""
+    return {name: leaf.dtype for name, leaf in leaves.items()}
