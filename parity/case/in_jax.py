@@ -87,8 +87,8 @@ class InJax:
         return as_numpy(self._run(self.flat, on_device, cotangents, bars_of))
 
     def run_under(self, transform: Callable[..., Any], leaves: Sequence[Any], cotangents: Sequence[Any]) -> Leaves:
-        """`run` of the function under `transform` (`jax.checkpoint`, say)."""
-        return self._run(transform(self.traced(leaves).__call__), leaves, cotangents, self._vmapped)
+        """`run_one_by_one` of the function under `transform` (`jax.checkpoint`, say)."""
+        return self._run(transform(self.traced(leaves).__call__), leaves, cotangents, _one_by_one)
 
     def without_vmap(self) -> None:
         """From now on the pullback is called once for each cotangent."""

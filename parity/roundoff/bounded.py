@@ -74,7 +74,8 @@ def most_alike(values: Reals, axes: tuple[int, ...], apart: Reals = 0.0) -> Real
     apart: numbers that lie closer together than this count as one (an array, as if the axes were gone, or a number).
     """
     rest = [axis for axis in range(values.ndim) if axis not in axes]
-    rows = np.transpose(values, (*rest, *axes)).reshape(*[values.shape[axis] for axis in rest], -1)
+    terms = math.prod(values.shape[axis] for axis in axes)
+    rows = np.transpose(values, (*rest, *axes)).reshape(*[values.shape[axis] for axis in rest], terms)
     if np.any(apart):
         step = np.broadcast_to(apart, rows.shape[:-1])[..., None]
         step = np.where(np.isfinite(step) & (step > 0), step, np.finfo(np.float64).tiny)

@@ -145,7 +145,10 @@ class Comparison:
         got = {column[who]: leaves for who, leaves in self.got.items()}
         own = {column[who]: self.allowed_to(who) for who in self.got}
         excused = self.naming(self.bounds.unsafe) if self.lenient and self.bounds.unsafe is not None else None
-        rows = compare(self.name, got, self.want, self.allowed, self._expected, raised, own, excused)
+        widest = self.allowed
+        for other in self.own.values():
+            widest = {name: np.maximum(bound, other[name]) for name, bound in widest.items()}
+        rows = compare(self.name, got, self.want, widest, self._expected, raised, own, excused)
         sizes = {size for leaf in jax.tree.leaves(self.args) for size in np.shape(leaf)}
         for row in rows:
             leaf, stacked = row.leaf, self.cotangent_axis and row.leaf.endswith("_bar")

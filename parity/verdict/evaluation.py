@@ -71,6 +71,15 @@ class Evaluation:
         """How far `run` may be off in the arguments' dtype (or that one); inside: as coarse as its own casts make it."""
         return self._walk(run, self.case.dtype if dtype is None else dtype, inside, True)
 
+    def exactly(self, key: Any, fun: Any, args: Any, dtype: Any = None) -> Bounds:
+        """Any function of arrays, in float64, and how far it may be off there, or in `dtype`; kept by `key`."""
+        if key not in self._bounds:
+            traced = jax.make_jaxpr(fun, return_shape=True)(*args)
+            exact, product_u = dtype is None, 0.0 if dtype is None else self.case.product_u
+            rounding = Rounding(np.float64 if exact else dtype, product_u, inside=not exact, constants=not exact)
+            self._bounds[key] = bounds_of(*traced, args, rounding, sampled=True)
+        return self._bounds[key]
+
     @cached_property
     def torch_in_double(self) -> Leaves:
         """Torch's leaves in float64, or as good as it can. Raises what the torch function raises."""

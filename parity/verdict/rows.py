@@ -63,8 +63,9 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """`FAIL`, `not judged` or `pass`."""
-        return "FAIL" if not self.ok else "not judged" if self.unjudged else "pass"
+        """`FAIL`, `not judged`, `empty` (there is no element) or `pass`."""
+        agree = "not judged" if self.unjudged else "empty" if 0 in self.shape else "pass"
+        return agree if self.ok else "FAIL"
 
     @property
     def worst(self) -> tuple[str, Deviation]:
@@ -136,7 +137,10 @@ class Difference(NamedTuple):
 
 
 def apart(one: Leaves, other: Leaves, bounds: Leaves) -> Difference | None:
-    """How far two runs of one implementation lie apart; None if all their leaves are bitwise equal."""
+    """How far two runs of one implementation lie apart; None if all their leaves are bitwise equal.
+
+    bounds: by leaf; one without bounds is infinitely far apart.
+    """
     worst = None
     for leaf, want in one.items():
         got = other.get(leaf)
@@ -148,7 +152,7 @@ def apart(one: Leaves, other: Leaves, bounds: Leaves) -> Difference | None:
         with np.errstate(all="ignore"):
             # Both are rounded, hence twice the bound.
             wide = np.complex128 if want.dtype.kind == "c" else np.float64
-            ratio = np.abs(got.astype(wide) - want.astype(wide)) / (2 * bounds[leaf])
+            ratio = np.abs(got.astype(wide) - want.astype(wide)) / (2 * bounds.get(leaf, 0.0))
             ratio = np.where(np.isnan(ratio), np.inf, ratio)
             ratio = np.where((got == want) | ((got != got) & (want != want)), 0, ratio)  # whatever their bound
         share = float(np.max(ratio, initial=0))
@@ -212,7 +216,8 @@ def _not_finite(got: Any, want: Any, where: Any) -> str | None:
     if not where.any():
         return None
     first = tuple(np.argwhere(where)[0])
-    return f"is {_number(got[first])} at {places(where)}, where {_number(want[first])} is right"
+    at = f" at {places(where)}" if where.ndim else ""
+    return f"is {_number(got[first])}{at}, where {_number(want[first])} is right"
 
 
 def _number(value: Any) -> str:
