@@ -13,7 +13,7 @@ def numerical_findings(evaluation: Evaluation) -> Iterator[Finding]:
     """One line for each argument. A slope fails a rule that nobody else stands by."""
     case = evaluation.case
     if evaluation.opaque:
-        text = f"{', '.join(sorted(evaluation.opaque))} runs in its own dtype only: its rounding is no slope"
+        text = f"{', '.join(evaluation.opaque)} runs in its own dtype only: its rounding is no slope"
         yield Finding("numerical", case.name, "skipped", text)
         return
     try:
@@ -21,7 +21,10 @@ def numerical_findings(evaluation: Evaluation) -> Iterator[Finding]:
     except Exception as error:
         yield Finding("numerical", case.name, "skipped", f"its forward cannot be measured: {first_line(error)}")
         return
-    who = {oracle_name(evaluation): evaluation.want, case.name: evaluation.maths(case.rule).values}
+    if evaluation.of_rule is None:
+        yield Finding("numerical", case.name, "skipped", "the rule cannot be evaluated in float64")
+        return
+    who = {oracle_name(evaluation): evaluation.want, case.name: evaluation.of_rule.values}
     wrong = {row.leaf for row in evaluation.maths_rows if not row.ok}
     # A custom rule that could not be taken out of the rule's own primal is held against itself, and slopes are all.
     alone = case.reference is None and case.torch is None and _holds_rules(evaluation)

@@ -118,17 +118,26 @@ class Evaluation:
         return self.torch_in_double if self.oracle_is_torch else self.maths(self.case.plain).values
 
     @cached_property
+    def of_rule(self) -> Bounds | None:
+        """The rule's maths; None where the rule raises, or cannot be evaluated in float64."""
+        try:
+            return self.maths(self.case.rule)
+        except Exception:
+            return None
+
+    @cached_property
     def opaque(self) -> tuple[str, ...]:
         """What in the rule or the plain function can only run in its own dtype: the maths is then not known exactly."""
-        return tuple({*self.maths(self.case.rule).opaque, *self.maths(self.case.plain).opaque})
+        both = [self.maths(self.case.plain), *([] if self.of_rule is None else [self.of_rule])]
+        return tuple(sorted({name for each in both for name in each.opaque}))
 
     @cached_property
     def maths_rows(self) -> list[Row]:
         """The rule's maths against the oracle's, a row for each leaf; none where they are not known exactly."""
-        if self.opaque:
+        if self.opaque or self.of_rule is None:
             return []
         case, want, others = self.case, self.want, 2 if self.oracle_is_torch else 1
-        rule = self.maths(case.rule).values
+        rule = self.of_rule.values
         runs = [case.rule] + [case.plain] * others
         tiers: Any = ([self.maths(run, constants) for run in runs] for constants in (False, True))
         if self.oracle_is_torch and self.torch_is_coarse:
@@ -147,9 +156,9 @@ class Evaluation:
     @cached_property
     def beside(self) -> Leaves:
         """By how much the rule's maths and the oracle's differ, where that is nothing in float64."""
-        if self.opaque:
+        if self.of_rule is None:
             return {}
-        rule, fine = self.maths(self.case.rule).values, {row.leaf for row in self.maths_rows if row.ok}
+        rule, fine = self.of_rule.values, {row.leaf for row in self.maths_rows if row.ok}
         with np.errstate(all="ignore"):
             gaps = {name: np.abs(rule[name] - want) for name, want in self.want.items() if _is_real(want, name, fine)}
         return {name: np.where(np.isfinite(gap), gap, 0) for name, gap in gaps.items()}

@@ -30,7 +30,7 @@ def choose_oracle(evaluation: Evaluation) -> Evaluation:
     except NotImplementedError as error:
         raise ValueError(f"nothing to compare with: {plain} cannot be evaluated in float64: {error}") from error
     if evaluation.opaque:
-        names = ", ".join(sorted(evaluation.opaque))
+        names = ", ".join(evaluation.opaque)
         text = f"{names} can only be run in its own dtype: the maths is judged in {case.dtype}, not in float64"
         evaluation.findings.append(Finding("oracle", plain if opaque else "rule", "note", text))
     if case.torch is None:
@@ -101,18 +101,16 @@ def _resolve(evaluation: Evaluation, differ: list[Row]) -> None:
         evaluation.oracle_is_torch = trusted == "torch"
         evaluation.findings.append(Finding("oracle", trusted, "note", f"torch and reference: {text}; this one you trust"))
         return
-    side = _side_of_slopes(evaluation, [row.leaf for row in differ])
+    side, why = _side_of_slopes(evaluation, [row.leaf for row in differ]), "numerical differentiation sides with {}"
     if side is None:
-        with_rule = _agree_with_rule(evaluation)
-        evaluation.oracle_is_torch = with_rule == "torch"
-        third = f"the rule agrees with {with_rule}" if with_rule else "the rule agrees with neither"
-        evaluation.undecided = f"torch and the reference disagree in float64 ({where} the reference), and {third}"
-        cure = "say whom to trust: trusted='torch' or trusted='reference'"
-        evaluation.findings.append(Finding("oracle", "undecided", "FAIL", f"{evaluation.undecided}; {cure}"))
+        side, why = _agrees_with_rule(evaluation), "the rule agrees with {}, which leaves the other alone"
+    if side is None:
+        evaluation.undecided = f"torch and the reference disagree in float64 ({where} the reference)"
+        text = f"{evaluation.undecided}, and the rule agrees with neither: say whom to trust (trusted='torch')"
+        evaluation.findings.append(Finding("oracle", "undecided", "FAIL", text))
         return
     evaluation.oracle_is_torch = side == "torch"
-    text = f"torch and reference: {text}; numerical differentiation sides with {side}"
-    evaluation.findings.append(Finding("oracle", side, "note", text))
+    evaluation.findings.append(Finding("oracle", side, "note", f"torch and reference: {text}; {why.format(side)}"))
 
 
 def _candidates(evaluation: Evaluation) -> Mapping[str, Leaves]:
@@ -132,16 +130,15 @@ def _side_of_slopes(evaluation: Evaluation, leaves: list[str]) -> str | None:
     return None if len(set(votes.values())) == 1 else min(votes, key=lambda who: votes[who])
 
 
-def _agree_with_rule(evaluation: Evaluation) -> str | None:
+def _agrees_with_rule(evaluation: Evaluation) -> str | None:
     """With whom the rule's maths agrees."""
-    for who in ("reference", "torch"):
+    for who in ("torch", "reference"):
         evaluation.oracle_is_torch = who == "torch"
         evaluation.forget()
-        agree = bool(evaluation.maths_rows) and all(row.ok for row in evaluation.maths_rows)
-        evaluation.oracle_is_torch = False
-        evaluation.forget()
-        if agree:
+        if evaluation.maths_rows and all(row.ok for row in evaluation.maths_rows):
             return who
+    evaluation.oracle_is_torch = False
+    evaluation.forget()
     return None
 
 
@@ -156,9 +153,10 @@ def side_with_the_slope(evaluation: Evaluation) -> None:
         return
     try:
         slopes = evaluation.slopes
-        rule = evaluation.maths(case.rule).values
     except Exception:
         return
+    assert evaluation.of_rule is not None
+    rule = evaluation.of_rule.values
     names = [leaf.removesuffix("_bar") for leaf in wrong]
     clear = [name for name in names if not slopes[name].kinked and slopes[name].is_sure]
     with_rule = [agrees(slope_of(rule, name, slopes[name]), slopes[name]) for name in clear]
