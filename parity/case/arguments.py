@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Arguments:
-    """The floating-point leaves of a call's arguments, in order."""
+    """The floating-point leaves of a call's arguments (real or complex), in order."""
 
     leaves: list[np.ndarray]
     names: list[str]  # of the leaves: `x`, `params[0][1]`
@@ -38,8 +38,12 @@ class Arguments:
         return lambda *leaves: fun(*self.rebuild(leaves), **self.kwargs)
 
     def cast(self, dtype: Any) -> "Arguments":
-        """The same with every leaf in `dtype`."""
-        return replace(self, leaves=[leaf.astype(dtype) for leaf in self.leaves])
+        """The same with every leaf in `dtype`, or as complex numbers of it. Raises TypeError where there are none."""
+        complexes = {"float32": np.complex64, "float64": np.complex128}
+        if np.dtype(dtype).name not in complexes and any(leaf.dtype.kind == "c" for leaf in self.leaves):
+            raise TypeError(f"there are no complex numbers of {np.dtype(dtype).name}")
+        into = [complexes[np.dtype(dtype).name] if leaf.dtype.kind == "c" else dtype for leaf in self.leaves]
+        return replace(self, leaves=[leaf.astype(new) for leaf, new in zip(self.leaves, into, strict=True)])
 
     def with_diff(self, diff: Sequence[np.ndarray]) -> "Arguments":
         """The same with other values of the differentiated leaves."""
@@ -57,9 +61,9 @@ def take_apart(
 
     nondiff: names of arguments (`mask`) or of single leaves (`params[0][1]`) that are not differentiated.
 
-    Raises TypeError for a leaf that is no array (name its argument in static_argnums, or make it an array) or complex,
-    and ValueError if nothing is left to differentiate, a number is not finite, a static position is none, or a name in
-    nondiff is none of a floating-point argument.
+    Raises TypeError for a leaf that is no array (name its argument in static_argnums, or make it an array), and
+    ValueError if nothing is left to differentiate, a static position is none, or a name in nondiff is none of a
+    floating-point argument.
     """
     for number in static_argnums:
         if not -len(args) <= number < len(args):
@@ -89,21 +93,14 @@ def put(old: Sequence[Any], places: Sequence[int], new: Sequence[Any]) -> list[A
 
 
 def _taken(name: str, leaf: Any) -> Any:
-    """The leaf as it is passed on. Raises TypeError or ValueError, naming it, for one that cannot be."""
+    """The leaf as it is passed on. Raises TypeError, naming it, for one that is no array."""
     if not isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
         cure = "make it an array to differentiate it, or give its position in static_argnums, or pass it in kwargs"
         raise TypeError(f"argument {name} is a {type(leaf).__name__}, not an array: {cure}")
     if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):  # a random key
         return leaf
     # Integers in jax's own width: its primitives take no other.
-    leaf = np.asarray(leaf, leaf.dtype if is_float(leaf) else jnp.result_type(leaf))
-    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-        raise TypeError(f"argument {name} is {leaf.dtype}: complex numbers are not supported")
-    finite = np.isfinite(leaf.astype(np.float64))
-    if not finite.all():
-        where = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise ValueError(f"argument {name} holds {leaf[where]} at {list(where)}: give finite numbers to check at")
-    return leaf
+    return np.asarray(leaf, leaf.dtype if is_float(leaf) else jnp.result_type(leaf))
 
 
 def _differentiated(names: list[str], owners: list[str], nondiff: Sequence[str]) -> tuple[int, ...]:
@@ -134,5 +131,10 @@ def output_names(tree: Any) -> list[str]:
 
 
 def is_float(leaf: Any) -> bool:
-    """Whether an array is differentiated, or gets a cotangent."""
-    return jnp.issubdtype(leaf.dtype, jnp.floating)
+    """Whether an array is differentiated, or gets a cotangent: one of real or complex numbers."""
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def is_complex(leaf: Any) -> bool:
+    """Whether an array is one of complex numbers."""
+    return jnp.issubdtype(leaf.dtype, jnp.complexfloating)

@@ -71,12 +71,13 @@ class Case:
     @property
     def dtype(self) -> np.dtype:
         """The coarsest dtype of the arguments: the arithmetic whose rounding is allowed."""
-        return max((leaf.dtype for leaf in self.arguments.leaves), key=lambda dtype: float(jnp.finfo(dtype).eps))
+        # That of a complex number's parts.
+        return max((jnp.finfo(leaf.dtype).dtype for leaf in self.arguments.leaves), key=lambda d: float(jnp.finfo(d).eps))
 
     @property
     def x64(self) -> contextlib.AbstractContextManager[Any]:
         """jax keeps float64 as float64 only under this; whoever has it on already keeps it."""
-        wide = any(leaf.dtype == np.float64 for leaf in self.arguments.leaves)
+        wide = any(leaf.dtype in (np.float64, np.complex128) for leaf in self.arguments.leaves)
         return jax.enable_x64(True) if wide else contextlib.nullcontext()
 
     def cast(self, dtype: Any) -> "Case":

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .arguments import is_float, output_names
+from .arguments import is_complex, is_float, output_names
+from .leaves import widened
 
 DRAWN = "0, 1 random, 2 their sum (first + twice the second), 3 ones, 4 zeros"
 
@@ -23,7 +24,9 @@ def draw_cotangents(outputs: Sequence[Any], seed: int) -> list[np.ndarray]:
     for output in outputs:
         top = 2 ** (jnp.finfo(output.dtype).nmant - 2)
         c1, c2 = (rng.integers(-top, top + 1, output.shape) * (4 / top) for _ in range(2))
-        if output.size and c1.flat[0] * c2.flat[0] > 0:
+        if is_complex(output):
+            c1, c2 = (c + 1j * rng.integers(-top, top + 1, output.shape) * (4 / top) for c in (c1, c2))
+        if output.size and (c1.flat[0] * c2.flat[0]).real > 0:
             c2 = -c2  # of a scalar's cotangents one is positive and one negative: a lost sign shows
         stack = np.stack([c1, c2, c1 + 2 * c2, np.ones(output.shape), np.zeros(output.shape)])
         drawn.append(stack.astype(output.dtype))
@@ -50,13 +53,13 @@ def given_cotangents(given: Any, outputs: Any) -> list[np.ndarray]:
         if not is_float(output):
             continue
         array = np.asarray(part)
-        if array.shape != output.shape or array.dtype.kind in "OSUMmc":
+        if array.shape != output.shape or array.dtype.kind in ("OSUMm" if is_complex(output) else "OSUMmc"):
             fits, got = (f"{a.dtype}{list(a.shape)}" for a in (output, array))
             raise ValueError(f"cotangents: that of {name} must be {fits}; got {got}")
-        if not np.isfinite(array.astype(np.float64)).all():
+        if not np.isfinite(widened(array)).all():
             raise ValueError(f"cotangents: that of {name} holds a number that is not finite")
         with np.errstate(over="ignore"):
             found.append(array.astype(output.dtype))
-        if not np.isfinite(found[-1].astype(np.float64)).all():
+        if not np.isfinite(widened(found[-1])).all():
             raise ValueError(f"cotangents: that of {name} holds a number that does not fit in {output.dtype}")
     return found

@@ -15,6 +15,9 @@ from .torch_arrays import to_numpy, to_torch, torch
 class InTorch:
     """The function's value and cotangents.
 
+    Of complex numbers torch gives the conjugate of jax's cotangents, for the conjugate of its incoming ones (for a
+    real loss of z = x + iy, torch's gradient is dL/dx + i dL/dy and jax's dL/dx - i dL/dy): they are given as jax's.
+
     Calling it raises TypeError if the function returns something else than tensors, ValueError if an output is cut off
     from the inputs (detached) or has another shape than the rule's, all naming the output.
     """
@@ -31,10 +34,10 @@ class InTorch:
             if not isinstance(output, torch.Tensor):
                 kind = type(output).__name__
                 raise TypeError(f"the torch function must return tensors; its output {name} is a {kind}")
-            if output.is_floating_point() and not output.requires_grad:
+            if _is_float(output) and not output.requires_grad:
                 never = "no .detach(), .numpy(), .item() or torch.no_grad() between them"
                 raise ValueError(f"the torch function's output {name} is detached from its inputs: {never}")
-        floats = {name: output for name, output in outputs.items() if output.is_floating_point()}
+        floats = {name: output for name, output in outputs.items() if _is_float(output)}
         if len(floats) != len(cotangents):
             raise ValueError(f"the torch function has {len(floats)} floating-point outputs, the rule {len(cotangents)}")
         for (name, output), cotangent in zip(floats.items(), cotangents, strict=True):
@@ -43,10 +46,10 @@ class InTorch:
                 raise ValueError(f"the torch function's output {name} has shape {shape}, the rule's {wanted}")
         bars = []
         for k in range(len(cotangents[0])):
-            y_bars = [to_torch(c[k]) for c in cotangents]
+            y_bars = [to_torch(np.conj(c[k])) for c in cotangents]
             # An input that the function does not use has no gradient in torch; jax gives it zeros.
             grads = torch.autograd.grad(list(floats.values()), diff, y_bars, retain_graph=True, materialize_grads=True)
-            bars.append([to_numpy(grad) for grad in grads])
+            bars.append([to_numpy(grad.conj()) for grad in grads])
         named = {name: to_numpy(output) for name, output in outputs.items()}
         named |= {f"{name} (primal)": leaf for name, leaf in named.items()}
         stacked = [np.stack(each) for each in zip(*bars, strict=True)]
@@ -64,7 +67,7 @@ class InTorch:
         def gradient(leaf: torch.Tensor, *bars: torch.Tensor) -> torch.Tensor:
             def floats(leaf: torch.Tensor) -> tuple[torch.Tensor, ...]:
                 y = self._call([*inputs[:at], leaf, *inputs[at + 1 :]])
-                return tuple(output for output in jax.tree.leaves(y) if output.is_floating_point())
+                return tuple(output for output in jax.tree.leaves(y) if _is_float(output))
 
             return torch.func.vjp(floats, leaf)[1](bars)[0]
 
@@ -75,6 +78,10 @@ class InTorch:
     def _call(self, inputs: Sequence[torch.Tensor]) -> Any:
         args = jax.tree.map(_passed_on, self._arguments.rebuild(inputs))
         return self._fun(*args, **self._kwargs)
+
+
+def _is_float(output: torch.Tensor) -> bool:
+    return output.is_floating_point() or output.is_complex()
 
 
 def _passed_on(leaf: Any) -> Any:

@@ -7,6 +7,7 @@ it is only taken out where there is no custom_vjp.
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 VJP, JVP = "custom_vjp_call", "custom_jvp_call"
@@ -29,6 +30,26 @@ def dtypes_of(jaxpr: Jaxpr) -> set[Any]:
     """The dtypes of everything that a jaxpr computes, and of what it calls."""
     found = {var.aval.dtype for eqn in jaxpr.eqns for var in eqn.outvars if hasattr(var.aval, "dtype")}
     return found.union(*(dtypes_of(inner) for eqn in jaxpr.eqns for inner in _inner(eqn)))
+
+
+STEPS = {"stop_gradient", "round", "floor", "ceil", "sign", "rem", "bitcast_convert_type", "while", VJP, JVP}
+
+
+def may_stop_gradients(jaxpr: Jaxpr) -> bool:
+    """Whether the derivative that jax makes may be another than the slope, on purpose: gradients stopped, steps, rules.
+
+    Custom rules count, of a call that is none of the user's too: they say what the derivative is to be.
+    """
+
+    def stops(eqn: Any) -> bool:
+        whole = eqn.primitive.name == "convert_element_type" and not _is_real(eqn.outvars[0]) and _is_real(eqn.invars[0])
+        return whole or eqn.primitive.name in STEPS or any(may_stop_gradients(inner) for inner in _inner(eqn))
+
+    return any(stops(eqn) for eqn in jaxpr.eqns)
+
+
+def _is_real(atom: Any) -> bool:
+    return jnp.issubdtype(atom.aval.dtype, jnp.inexact)
 
 
 def _inner(eqn: Any) -> list[Jaxpr]:

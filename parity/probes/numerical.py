@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ..case.stripping import custom_rules
+from ..case.stripping import custom_rules, may_stop_gradients
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
 from ..verdict.oracle import oracle_name
@@ -26,8 +26,11 @@ def numerical_findings(evaluation: Evaluation) -> Iterator[Finding]:
         return
     who = {oracle_name(evaluation): evaluation.want, case.name: evaluation.of_rule.values}
     wrong = {row.leaf for row in evaluation.maths_rows if not row.ok}
-    # A custom rule that could not be taken out of the rule's own primal is held against itself, and slopes are all.
-    alone = case.reference is None and case.torch is None and _holds_rules(evaluation)
+    # A custom rule that could not be taken out of the rule's own primal is held against itself, and slopes are all. And
+    # where nothing stops a gradient and nothing has steps, a derivative that is not the slope is wrong, whoever agrees.
+    plain = case.plain.traced(case.arguments.leaves).jaxpr
+    alone = case.reference is None and case.torch is None and custom_rules(plain)
+    smooth = not may_stop_gradients(plain.jaxpr)
     for name, slope in slopes.items():
         value, uncertainty = slope.estimate
         if slope.kinked:
@@ -42,7 +45,7 @@ def numerical_findings(evaluation: Evaluation) -> Iterator[Finding]:
         text = f"slope measured {value:.9g} (unsure by {uncertainty:.1g}); {figures}"
         if all(agrees(figure, slope) for figure in said.values()):
             yield Finding("numerical", name, "pass", text)
-        elif alone or (f"{name}_bar" in wrong and not agrees(said[case.name], slope)):
+        elif alone or smooth or (f"{name}_bar" in wrong and not agrees(said[case.name], slope)):
             yield Finding("numerical", name, "FAIL", text)
         elif f"{name}_bar" in wrong:
             yield Finding("numerical", name, "note", text)
@@ -50,7 +53,3 @@ def numerical_findings(evaluation: Evaluation) -> Iterator[Finding]:
             agreed = "rule and oracle agree on another: a gradient stopped on purpose, or a function with steps"
             yield Finding("numerical", name, "note", f"{text}; {agreed}")
 
-
-def _holds_rules(evaluation: Evaluation) -> bool:
-    case = evaluation.case
-    return bool(custom_rules(case.plain.traced(case.arguments.leaves).jaxpr))

@@ -9,13 +9,18 @@ from ..case.leaves import widened
 from ..verdict.comparison import Comparison, Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
+from ..verdict.rows import APPROXIMATED
 
 
 def dtype_findings(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
     """The comparison in each dtype. A note where a function is not offered in it: that is no wrong gradient."""
     for dtype in evaluation.dtypes:
-        with np.errstate(all="ignore"):
-            other = evaluation.cast(jnp.dtype(dtype))
+        try:
+            with np.errstate(all="ignore"):
+                other = evaluation.cast(jnp.dtype(dtype))
+        except TypeError as error:
+            yield Finding("dtypes", dtype, "skipped", str(error))
+            continue
         arguments = zip(evaluation.case.arguments.leaves, other.case.arguments.leaves, strict=True)
         fits = [np.array_equal(*(np.isfinite(leaf) for leaf in widened(pair))) for pair in arguments]
         if not all(fits):
@@ -41,6 +46,8 @@ def _in_dtype(evaluation: Evaluation, other: Evaluation, dtype: str) -> Iterator
     if dtype == "float64" and _fails(values, "torch") and not other.torch_is_coarse and other.torch_rounds_inside():
         yield Finding("dtypes", dtype, "note", "torch's function computes in a coarser dtype inside")
         values.leave_out("torch")
+    if dtype == "float64":
+        yield from _approximated(values)
     yield from other.findings
     outcome = values.outcome
     if evaluation.dtypes_asked:
@@ -53,6 +60,18 @@ def _in_dtype(evaluation: Evaluation, other: Evaluation, dtype: str) -> Iterator
     failed = {row.leaf for row in outcome.rows if not row.ok}
     if rows := [row for row in other.maths_rows if not row.ok and row.leaf not in failed]:
         yield outcome._replace(rows=rows)
+
+
+def _approximated(values: Comparison) -> Iterator[Finding]:
+    """Who is right but for constants and approximations of ten digits."""
+    for who in list(values.got):
+        column = values.columns.get(who, who)
+        off = [row for row in values.rows if row.deviations[column].problem]
+        if off and all(row.is_approximated(column) for row in off):
+            worst = max(row.deviations[column].relative for row in off)
+            text = f"{who} is off by {worst:.0e} of the largest element: a typed constant, or an approximation"
+            yield Finding("dtypes", "float64", "note", text)
+            values.widened(who, {name: APPROXIMATED * np.max(np.abs(x), initial=0) for name, x in values.want.items()})
 
 
 def _fails(values: Comparison, who: str) -> bool:

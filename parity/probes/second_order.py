@@ -11,6 +11,7 @@ import numpy as np
 from ..case.arguments import is_float
 from ..case.in_jax import InJax
 from ..case.leaves import Leaves, widened
+from ..roundoff.bounds import Bounds
 from ..verdict.comparison import Comparison, Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
@@ -31,14 +32,17 @@ def reverse_over_reverse(run: InJax, leaves: Any, cotangents: Any, tangents: Any
 
     def along(*diff: Any) -> Any:
         bars = _bars(run, leaves, diff, cotangents)
-        return sum(
-            jnp.vdot(t.astype(jnp.float32), b.astype(jnp.float32)) if t.dtype.itemsize < 4 else jnp.vdot(t, b)
-            for t, b in zip(tangents, bars, strict=True)
-        )
+        return sum(_product(t, b) for t, b in zip(tangents, bars, strict=True))
 
     diff = [leaves[i] for i in run.wrt]
     grads = jax.grad(along, tuple(range(len(diff))))(*diff)
     return {f"{name}_bar": grad for name, grad in zip(run.names, grads, strict=True)}
+
+
+def _product(t: Any, bar: Any) -> Any:
+    """The sum of t bar, in float32 at least; of complex numbers the real part."""
+    wide = jnp.promote_types(t.dtype, jnp.float32)
+    return jnp.sum(t.astype(wide) * bar.astype(wide)).real
 
 
 def forward_over_reverse(run: InJax, leaves: Any, cotangents: Any, tangents: Any) -> Leaves:
@@ -64,7 +68,7 @@ def second_findings(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
         plain = functools.partial(reverse_over_reverse, case.plain)
         exact = evaluation.exactly("second", plain, args)
         twin = plain if case.reference is not None else functools.partial(reverse_over_reverse, case.rule)
-        bounds = evaluation.exactly("second rule", twin, args, case.dtype)
+        bounds = evaluation.exactly("second twin", twin, args, evaluation.allowed_dtype)
     except Exception as error:
         got = dict.fromkeys(SECOND, error)
     for name in SECOND:
@@ -84,31 +88,33 @@ def second_findings(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
             bounds_from=lambda: bounds,
         )
         if any(not row.ok for row in compared.rows):
-            compared.beside = _nothing(evaluation, args, exact.values)
-            compared.widened("rule", None)
+            _judge(evaluation, compared, args, exact)
         outcome = compared.outcome
         for row in (row for row in outcome.rows if row.verdict == "not judged"):
             yield Finding("transformations", f"{name} {row.leaf}", "skipped", f"not judged: {row.reason}")
         yield outcome._replace(rows=[row for row in outcome.rows if row.verdict != "not judged"])
 
 
-def _nothing(evaluation: Evaluation, args: Any, want: Leaves) -> Leaves:
-    """How far the rule's exact second derivative is from the right one, where that has no influence on the output."""
-    case = evaluation.case
+def _judge(evaluation: Evaluation, compared: Comparison, args: Any, exact: Bounds) -> None:
+    """By exact values whether the rule's second derivative is right, and by its own arithmetic what it may lose."""
+    case, rule = evaluation.case, functools.partial(reverse_over_reverse, evaluation.case.rule)
     try:
-        mine = evaluation.exactly("rule's second", functools.partial(reverse_over_reverse, case.rule), args).values
+        mine = evaluation.exactly("second rule", rule, args)
     except Exception:
-        return {}
+        return
     room = negligible(case, evaluation.want)
-    along = sum(
-        np.sum(np.abs(t)) * room[f"{name}_bar"].flat[0]
-        for name, t in zip(case.arguments.diff_names, widened(args[2]), strict=True)
+    sizes = [np.sum(np.abs(t)) * np.max(room[f"{n}_bar"]) for n, t in zip(case.arguments.diff_names, widened(args[2]))]
+    for name, x in zip(exact.values, widened(case.arguments.diff), strict=True):
+        gap = np.abs(mine.values[name] - exact.values[name])
+        nothing = sum(sizes) / max(float(np.max(np.abs(x), initial=0)), 1e-300)
+        if np.all(gap <= mine.errors[name] + exact.errors[name] + nothing):
+            compared.beside = compared.beside | {name: gap}
+    compared.widened("rule", None)
+    evaluation.judge_arithmetic(
+        compared,
+        set(compared.beside),
+        lambda inside: evaluation.exactly("second rule", rule, args, evaluation.allowed_dtype, inside).errors,
     )
-    beside = {}
-    for name, x in zip(want, widened(case.arguments.diff), strict=True):
-        gap = np.abs(mine[name] - want[name])
-        beside[name] = np.where(gap <= along / max(float(np.max(np.abs(x), initial=0)), 1e-300), gap, 0.0)
-    return beside
 
 
 def _both(run: InJax, args: Any) -> dict[str, Any]:

@@ -96,11 +96,15 @@ class Rounding:
     inside: whether the dtypes that the jaxpr names count too, where they are coarser. If not, a cast to bfloat16 inside
     is no reason for another result.
     constants: whether numbers in the program's text, and arrays that it closes over, were rounded to their dtype.
+    moved: by how many roundings the arguments may be moved; an algorithm that nobody sees is as good as its dtype
+    allows if it is right for arguments so moved (backward stable: Higham 2002, section 1.5).
     """
 
-    def __init__(self, dtype: Any, product_u: float = 0.0, inside: bool = True, constants: bool = True):
+    def __init__(
+        self, dtype: Any, product_u: float = 0.0, inside: bool = True, constants: bool = True, moved: float = 0.0
+    ):
         self.u, self.underflow, self.product_u = unit_roundoff(dtype), _underflow(dtype), product_u
-        self.inside, self.constants = inside, constants
+        self.inside, self.constants, self.moved = inside, constants, moved
         self.values_only = False  # whether the rules may leave out the errors
         self.gates = self.kinks = 0
         self.kink_at: list[tuple[int, ...]] = []
@@ -114,6 +118,12 @@ class Rounding:
     def underflow_of(self, dtype: Any) -> float:
         """What may be lost where such a result is tiny."""
         return max(self.underflow, _underflow(dtype)) if self.inside else self.underflow
+
+    def argument(self, leaf: Any) -> Bounded:
+        """An argument: exact, unless it may be moved."""
+        x = exact(leaf)
+        real = is_real(getattr(leaf, "dtype", np.float64))
+        return Bounded(x.value, self.moved * self.u * np.abs(x.value)) if self.moved and real else x
 
     def rounded(self, eqn: Any, value: Reals, carried: Reals | None, times: Reals = 1) -> Bounded:
         """The result of an operation that rounds `times` over, given the error that its inputs bring along.

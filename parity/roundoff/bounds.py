@@ -66,7 +66,7 @@ def rounding_bounds(
 
 def bounds_of(closed: Any, shapes: Any, args: Any, rounding: Rounding, sampled: bool) -> Bounds:
     """The same of a function that is traced already: its jaxpr, and the tree of its outputs' shapes."""
-    inputs = [exact(leaf) for leaf in jax.tree.leaves(args)]
+    inputs = [rounding.argument(leaf) for leaf in jax.tree.leaves(args)]
     unsafe = None
     with np.errstate(all="ignore"), jax.default_device(cpu()):
         outputs = evaluate(rounding, closed, inputs)

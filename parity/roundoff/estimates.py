@@ -28,9 +28,21 @@ FEW = 8
 
 def in_double(eqn: Any, *values: Reals, **params: Any) -> list[Reals]:
     """The primitive's outputs with float64 in the place of every real dtype. Keyword arguments replace parameters."""
-    promoted = {name: _promoted(value) for name, value in eqn.params.items()}
     with jax.enable_x64(True):
+        if scatter := SCATTER.get(eqn.primitive.name):  # its own parameter is a jaxpr of its own dtype
+            names = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+            return [np.asarray(scatter(*values, **{name: eqn.params[name] for name in names}))]
+        promoted = {name: _promoted(value) for name, value in eqn.params.items()}
         return _run(eqn, values, promoted | params)
+
+
+SCATTER = {
+    "scatter-add": jax.lax.scatter_add,
+    "scatter-max": jax.lax.scatter_max,
+    "scatter-min": jax.lax.scatter_min,
+    "scatter-mul": jax.lax.scatter_mul,
+    "scatter_mul": jax.lax.scatter_mul,
+}
 
 
 def in_its_own(eqn: Any, *values: Reals) -> list[Reals]:

@@ -58,16 +58,18 @@ def constant(rounding: Rounding, value: Any, dtype: Any) -> Bounded:
     whole or a short fraction.
 
     sqrt(1/2) is another number in float32 than in float64, and 0.5 is not. A fraction that needs more than half of the
-    dtype's digits is taken as rounded: 0.1 is, and 0.75 is not.
+    dtype's digits is taken as rounded: 0.1 is, and 0.75 is not. One of float64 that float32 has too came from there.
     """
     x = exact(value, None if dtype is None or not jnp.issubdtype(dtype, jnp.integer) else dtype)
     if not rounding.constants or rounding.values_only or dtype is None or not is_real(dtype):
         return x
-    digits = jnp.finfo(dtype).nmant // 2
     parts = np.stack([x.value.real, x.value.imag])
     with np.errstate(all="ignore"):
-        short = ~np.isfinite(parts).all(0) | ~(parts * 2**digits % 1).any(0)
-    return x if short.all() else Bounded(x.value, np.where(short, 0, unit_roundoff(dtype) * np.abs(x.value)))
+        if dtype == np.float64 and np.array_equal(x.value, x.value.astype(np.float32)):
+            dtype = np.float32
+        short = ~np.isfinite(parts).all(0) | ~(parts * 2 ** (jnp.finfo(dtype).nmant // 2) % 1).any(0)
+    slip = unit_roundoff(dtype) * np.abs(x.value) + float(jnp.finfo(dtype).smallest_subnormal) / 2
+    return x if short.all() else Bounded(x.value, np.where(short, 0, slip))
 
 
 def apply(rounding: Rounding, eqn: Any, inputs: list[Bounded]) -> list[Bounded]:

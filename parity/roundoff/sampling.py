@@ -18,11 +18,13 @@ from .rules.comparisons import COMPARISONS
 from .rules.elementary import ELEMENTARY
 
 SAMPLES = 12
-FACTOR = 6.0
-"""A result agrees within six standard deviations of the samples; what that means for false alarms is in the docs."""
+AMPLIFIED, FACTOR = 2.0, 3.0
+"""Roundings are drawn twice as large, so that the samples reach decisions that rare roundings would turn, and a result
+agrees within three standard deviations of them, six of real ones: what that means for false alarms is in the docs."""
 ELEMENTWISE = {*ELEMENTARY, *COMPARISONS, "add", "add_any", "sub", "mul", "div", "neg", "abs", "integer_pow", "square"}
 ELEMENTWISE |= {"pow", "max", "min", "floor", "ceil", "sign", "select_n", "and", "or", "not", "is_finite", "rem"}
 ELEMENTWISE |= {"one_minus_square", "convert_element_type", "stop_gradient", "copy", "copy_p"}
+ELEMENTWISE |= {"real", "imag", "conj", "complex"}
 """All samples of these in one call: their rules do not ask for shapes."""
 
 
@@ -41,10 +43,11 @@ class Spread(NamedTuple):
     unsafe: Reals
 
 
-def spreads(rounding: Rounding, closed: Any, args: list[Any], seed: int = 0) -> list[Spread]:
+def spreads(rounding: Rounding, closed: Any, args: list[Bounded], seed: int = 0) -> list[Spread]:
     """Each output's spread; gates and kinks are counted in `rounding`."""
     sampler = _Sampler(rounding, np.random.default_rng(seed))
-    found = sampler.evaluate(closed, [Varied(arg.value) for arg in args])
+    moved = [Varied(x.value) if x.error is None else sampler.moved(Varied(x.value), x.error) for x in args]
+    found = sampler.evaluate(closed, moved)
     return [_spread(rounding, x, aval.dtype) for x, aval in zip(found, closed.out_avals, strict=True)]
 
 
@@ -120,7 +123,7 @@ class _Sampler:
     def moved(self, x: Varied, error: Reals) -> Varied:
         """Every sample but the first, at random within the error."""
         shape = np.shape(x.value)[x.varied :]
-        error = np.where(np.isfinite(error), error, 0)
+        error = AMPLIFIED * np.where(np.isfinite(error), error, 0)
         error = error[1:] if np.ndim(error) > len(shape) else error
         noise = self.rng.uniform(-1, 1, (SAMPLES, *shape))
         if np.asarray(x.value).dtype.kind == "c":

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..case.leaves import widened
 from ..roundoff.bounded import unit_roundoff
 
 CLOSE = 1e-3
@@ -26,9 +27,9 @@ def diagnose(
     """
     if got.shape != want.shape:
         return "the transpose?" if got.shape == want.shape[::-1] and got.ndim > 1 else ""
-    got = got.astype(np.complex128 if want.dtype.kind == "c" else np.float64)
-    if not np.isfinite(got).all() or not np.isfinite(want).all():
-        return ""  # where, says the row
+    if got.dtype.kind == "c" or not np.isfinite(widened(got)).all() or not np.isfinite(want).all():
+        return ""  # of numbers that are not finite, the row says where
+    got = widened(got)
 
     u = unit_roundoff(dtype)
 

@@ -1,6 +1,6 @@
 """A case, evaluated: the leaves of every implementation, the oracle's and the bounds, made once for every probe."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from .maths import held, in_float64, negligible
 from .rows import OUTSIDE, Row, apart
 from .slopes import Slope, measured_slopes
 
+MOVED = 2.0  # roundings by which an argument may be moved, for an algorithm that nobody sees
 Trusted = Literal["torch", "reference"] | None
 
 
@@ -42,19 +43,20 @@ class Evaluation:
         self.findings: list[Finding] = []  # what was found on the way
         self.oracle_is_torch = False  # whether torch is the oracle (oracle.py decides it), and not the plain jax function
         self.undecided = ""  # why nobody can be called wrong, where candidates disagree and nothing decides
+        self.torch_agrees = False  # whether torch agrees with the plain function in float64
         self.torch_is_coarse = False  # whether torch does not run in float64
         self.home: np.dtype = case.dtype  # the arguments' own dtype
         self.lenient = False  # whether this is an extra dtype, in which the function may not be at home
         self._programs: dict[InJax, tuple[Any, Any]] = {}
         self._bounds: dict[Any, Bounds] = {}
 
-    def _walk(self, run: InJax, dtype: Any, inside: bool, constants: bool) -> Bounds:
-        key = run, np.dtype(dtype), inside, constants
+    def _walk(self, run: InJax, dtype: Any, inside: bool, constants: bool, moved: float = 0.0) -> Bounds:
+        key = run, np.dtype(dtype), inside, constants, moved
         if key not in self._bounds:
             if run not in self._programs:
                 self._programs[run] = jax.make_jaxpr(run.run_one_by_one, return_shape=True)(*self.case.args)
             product_u = self.case.product_u if inside and np.dtype(dtype) == self.case.dtype else 0.0
-            rounding = Rounding(dtype, product_u, inside, constants)
+            rounding = Rounding(dtype, product_u, inside, constants, moved)
             self._bounds[key] = bounds_of(*self._programs[run], self.case.args, rounding, sampled=True)
         return self._bounds[key]
 
@@ -71,12 +73,13 @@ class Evaluation:
         """How far `run` may be off in the arguments' dtype (or that one); inside: as coarse as its own casts make it."""
         return self._walk(run, self.case.dtype if dtype is None else dtype, inside, True)
 
-    def exactly(self, key: Any, fun: Any, args: Any, dtype: Any = None) -> Bounds:
+    def exactly(self, key: Any, fun: Any, args: Any, dtype: Any = None, inside: bool = True) -> Bounds:
         """Any function of arrays, in float64, and how far it may be off there, or in `dtype`; kept by `key`."""
+        key = key, dtype, inside
         if key not in self._bounds:
             traced = jax.make_jaxpr(fun, return_shape=True)(*args)
             exact, product_u = dtype is None, 0.0 if dtype is None else self.case.product_u
-            rounding = Rounding(np.float64 if exact else dtype, product_u, inside=not exact, constants=not exact)
+            rounding = Rounding(np.float64 if exact else dtype, product_u, inside and not exact)
             self._bounds[key] = bounds_of(*traced, args, rounding, sampled=True)
         return self._bounds[key]
 
@@ -144,7 +147,7 @@ class Evaluation:
             tiers = [[self.rounding(case.plain)]]
         column = case.columns.get("rule", "rule")
         room = negligible(case, want)
-        rows = held(f"{case.prefix}maths", {column: rule}, want, tiers, room, in_float64(want))
+        rows = held(f"{case.prefix}{case.dtype.name} maths" if self.lenient else f"{case.prefix}maths", {column: rule}, want, tiers, room, in_float64(want))
         sizes = {size for leaf in jax.tree.leaves(case.args) for size in np.shape(leaf)}
         for row in rows:
             if not row.ok:
@@ -169,16 +172,18 @@ class Evaluation:
         compared = self._compared()
         if self._vmap_is_wrong(compared):
             compared = self._compared()
-        self._judge_arithmetic(compared)
+        fine = {row.leaf for row in self.maths_rows if row.ok}
+        self.judge_arithmetic(compared, fine, lambda inside: self.rounding(self.case.rule, self.allowed_dtype, inside).errors)
+        self._judge_torch(compared)
         return compared
 
     def _compared(self) -> Comparison:
         case = self.case
-        bounds = self.rounding(case.plain, self._allowed_dtype)
+        bounds = self.rounding(case.plain, self.allowed_dtype)
         return Comparison(
             f"{case.prefix}{case.dtype.name}",
             case.args,
-            {who: run for who, run in case.implementations.items() if not (self.lenient and who == "reference")},
+            {who: run for who, run in case.implementations.items() if who not in self._left_out},
             case.plain.run_one_by_one,
             lambda *_: self.want,
             case.dtype,
@@ -192,35 +197,54 @@ class Evaluation:
         )
 
     @property
-    def _allowed_dtype(self) -> np.dtype:
+    def _left_out(self) -> tuple[str, ...]:
+        """The reference in other dtypes, where its exact values are all that is needed; and torch if it is the oracle:
+        then the bounds are made from what differs from it."""
+        return ("reference",) * self.lenient + ("torch",) * self.oracle_is_torch
+
+    @property
+    def allowed_dtype(self) -> np.dtype:
+        """The dtype whose rounding is allowed: the arguments', or a coarser one that the user names."""
         asked = [self.case.dtype] if self.arithmetic is None else [self.case.dtype, np.dtype(self.arithmetic)]
         return max(asked, key=unit_roundoff)
 
-    def _judge_arithmetic(self, compared: Comparison) -> None:
-        """Where the rule's maths is right and its result is not: another algorithm of its own, or a coarser dtype."""
-        rule, column = self.case.rule, compared.columns.get("rule", "rule")
-        wrong = [row for row in compared.rows if row.deviations[column].problem == OUTSIDE]
-        fine = {row.leaf for row in self.maths_rows if row.ok}
-        if not wrong or not {row.leaf for row in wrong} <= fine:
+    def judge_arithmetic(self, compared: Comparison, fine: set[str], own: Callable[[bool], Leaves]) -> None:
+        """Where the rule's maths is right (in the leaves `fine`) and its result is not: how it computes decides.
+
+        own: how far the rule's own computation may be off, as if all of it were in the dtype under test (False), or
+        with the coarser dtypes that it casts to (True).
+        """
+        column = compared.columns.get("rule", "rule")
+        wrong = {row.leaf for row in compared.rows if row.deviations[column].problem == OUTSIDE}
+        if not wrong or not wrong <= fine:
             return
-        inside = [dtype for dtype in self._dtypes_inside() if unit_roundoff(dtype) > unit_roundoff(self._allowed_dtype)]
-        coarsest = max(inside, key=unit_roundoff, default=None)
-        own = compared.widened("rule", self.rounding(rule, self._allowed_dtype, inside=False).errors)
-        if all(row.ok for row in own):
-            text = "the maths is right, and its own way of computing loses more digits than the reference's"
+        if not _failing(compared.widened("rule", own(False)), column):
+            text = "the maths is right; its own way of computing loses more digits than the one it is held against"
             self.findings.append(Finding("arithmetic", f"{compared.name} rule", "note", text))
-        elif coarsest is not None and all(
-            row.ok for row in compared.widened("rule", self.rounding(rule, self._allowed_dtype).errors)
-        ):
-            text = f"the maths is right; it computes in {coarsest}"
-            if self.lenient and unit_roundoff(coarsest) <= unit_roundoff(self.home):
-                self.findings.append(Finding("arithmetic", f"{compared.name} rule", "note", text))
-                return
-            for row in compared.widened("rule", None):
-                if row.deviations[column].problem:
-                    row.diagnosis[column] = f"{text} (arithmetic={coarsest.name!r} accepts that)"
-        else:
+            return
+        inside = [dtype for dtype in self._dtypes_inside() if unit_roundoff(dtype) > unit_roundoff(self.allowed_dtype)]
+        coarsest = max(inside, key=unit_roundoff, default=None)
+        if coarsest is None or _failing(compared.widened("rule", own(True)), column):
             compared.widened("rule", None)
+            return
+        text = f"the maths is right; it computes in {coarsest}"
+        if self.lenient and unit_roundoff(coarsest) <= unit_roundoff(self.home):
+            self.findings.append(Finding("arithmetic", f"{compared.name} rule", "note", text))
+            return
+        for row in compared.widened("rule", None):
+            if row.deviations[column].problem:
+                row.diagnosis[column] = f"{text} (arithmetic={coarsest.name!r} accepts that)"
+
+    def _judge_torch(self, compared: Comparison) -> None:
+        """Where torch agrees in float64, and not in this dtype: nobody sees its algorithm, so its arguments are moved."""
+        if not self.torch_agrees or "torch" not in compared.got or not _failing(compared.rows, "torch"):
+            return
+        moved = self._walk(self.case.plain, self.allowed_dtype, True, True, MOVED)
+        if not _failing(compared.widened("torch", moved.errors), "torch"):
+            text = "it loses more digits than the one it is held against, and no more than rounded arguments would"
+            self.findings.append(Finding("arithmetic", f"{compared.name} torch", "note", text))
+        else:
+            compared.widened("torch", None)
 
     def _dtypes_inside(self) -> set[np.dtype]:
         jaxpr = self._programs[self.case.rule][0].jaxpr
@@ -249,9 +273,13 @@ class Evaluation:
         """The same case with every floating-point argument in another dtype, by the same kind of oracle."""
         other = Evaluation(self.case.cast(dtype), (), self.trusted, self.arithmetic)
         other.oracle_is_torch, other.torch_is_coarse = self.oracle_is_torch, self.torch_is_coarse
-        other.home, other.lenient = self.home, True
+        other.home, other.lenient, other.torch_agrees = self.home, True, self.torch_agrees
         return other
 
 
 def _is_real(leaf: Any, name: str, names: set[str]) -> bool:
     return name in names and leaf.dtype.kind in "fc"
+
+
+def _failing(rows: list[Row], column: str) -> bool:
+    return any(row.deviations[column].problem for row in rows if column in row.deviations)

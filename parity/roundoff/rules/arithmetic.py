@@ -207,11 +207,8 @@ def _reduce_window_sum(rounding, eqn, x):
 def _scatter_add(rounding, eqn, into, indices, updates):
     if indices.error is not None:
         return fallback(rounding, eqn, into, indices, updates)
-    options = {name: eqn.params[name] for name in ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")}
-
     def scatter(a, b):
-        with jax.enable_x64(True):
-            return np.asarray(jax.lax.scatter_add(a, indices.value, b, **options))
+        return in_double(eqn, a, indices.value, b)[0]
 
     def alike(last_place):
         # Which element each update goes to: the derivative of their sum, with a number of its own for each element.
@@ -229,7 +226,8 @@ def _scatter_add(rounding, eqn, into, indices, updates):
         return likes.reshape(into.value.shape)
 
     def scatter_of(a, b):
-        return jax.lax.scatter_add(a, indices.value, b, **options)
+        names = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+        return jax.lax.scatter_add(a, indices.value, b, **{name: eqn.params[name] for name in names})
 
     terms = 1 if rounding.values_only else scatter(np.ones(into.value.shape), np.ones(updates.value.shape))
     return _sum_by(rounding, eqn, scatter, [into, updates], terms, alike)

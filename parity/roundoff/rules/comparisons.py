@@ -50,6 +50,19 @@ def _rising(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Bounded:
     return Bounded(value, error, peak_of)
 
 
+def _scatter_peak(rounding, eqn, into, indices, updates):
+    """scatter-max and scatter-min: with whole indices, they rise with what is there and with what comes."""
+    if indices.error is not None or not is_real(eqn.outvars[0].aval.dtype):
+        return fallback(rounding, eqn, into, indices, updates)
+    value = in_double(eqn, into.value, indices.value, updates.value)[0]
+    if into.error is None and updates.error is None:
+        return Bounded(value, None)
+    pairs = [(x.value, error_of(x)) for x in (into, updates)]
+    ends = [[x + sign * e for x, e in pairs] for sign in (1, -1)]
+    errors = [_gap(in_double(eqn, a, indices.value, b)[0], value) for a, b in ends]
+    return Bounded(value, np.maximum(*errors))
+
+
 def _minus(x: Reals, y: Reals) -> Reals:
     return (x if is_real(x.dtype) else x.astype(np.float64)) - y  # bools and unsigned numbers have no negative
 
@@ -179,6 +192,8 @@ def _remainder(rounding, eqn, x, y):
 RULES: dict[str, Rule] = dict.fromkeys(RISING, _rising) | dict.fromkeys(COMPARISONS, _compare)
 RULES |= {
     "sort": _sort,
+    "scatter-max": _scatter_peak,
+    "scatter-min": _scatter_peak,
     "argmax": _place,
     "argmin": _place,
     "select_n": lambda rounding, eqn, which, *cases: select(which, list(cases)),

@@ -12,6 +12,7 @@ import numpy as np
 import scipy.special
 
 from ..bounded import Bounded, Reals, Rounding, Rule, unit_roundoff
+from ..estimates import fallback
 
 FLOAT32_U = unit_roundoff(np.float32)
 ROUNDINGS = 8  # 4 ulp, in float32 and float64
@@ -31,6 +32,8 @@ def _rule(name: str) -> Rule:
     function = ELEMENTARY[name]
 
     def rule(rounding, eqn, x):
+        if x.value.dtype.kind == "c":  # the slopes below are those of real functions
+            return fallback(rounding, eqn, x)
         value = function.value(x.value)
         carried = None if x.error is None else function.carried(x.value, x.error)
         if rounding.values_only:
@@ -125,6 +128,8 @@ ELEMENTARY = {
 
 
 def _pow(rounding, eqn, x, y):
+    if "c" in (x.value.dtype.kind, y.value.dtype.kind):
+        return fallback(rounding, eqn, x, y)
     base, power = np.abs(x.value), y.value.astype(np.float64)
     value = np.power(x.value, power)
     times = HALF_ROUNDINGS if _is_half(rounding, eqn) else ROUNDINGS

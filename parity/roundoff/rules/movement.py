@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bounded import Bounded, Reals, Rounding, Rule, error_of
+from ..bounded import Bounded, Reals, Rounding, Rule, error_of, total
 from ..estimates import fallback, in_double
 
 # Where each operand of a primitive says places, not elements.
@@ -74,6 +74,7 @@ VIEWS = {
     "rev": lambda params, array: np.flip(array, params["dimensions"]),
 }
 VIEWS |= dict.fromkeys(("copy", "copy_p", "stop_gradient"), lambda params, array: array)
+PARTS = {"real": np.real, "imag": np.imag, "conj": np.conj}
 
 
 def _view(rounding: Rounding, eqn: Any, x: Bounded) -> Bounded:
@@ -82,4 +83,13 @@ def _view(rounding: Rounding, eqn: Any, x: Bounded) -> Bounded:
     return Bounded(change(eqn.params, x.value), error, x.peak_of)
 
 
+def _part(rounding: Rounding, eqn: Any, x: Bounded) -> Bounded:
+    return Bounded(PARTS[eqn.primitive.name](x.value), x.error)
+
+
+def _complex(rounding: Rounding, eqn: Any, x: Bounded, y: Bounded) -> Bounded:
+    return Bounded(x.value + 1j * y.value, total(x.error, y.error))
+
+
 RULES: dict[str, Rule] = dict.fromkeys(PLACES, _move) | dict.fromkeys(JOINED, _join) | dict.fromkeys(VIEWS, _view)
+RULES |= dict.fromkeys(PARTS, _part) | {"complex": _complex}
