@@ -1,6 +1,5 @@
 """A user's torch function: `(leaves, cotangents) -> named leaves`, from NumPy to NumPy, as InJax is in jax."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -54,26 +53,6 @@ class InTorch:
         named |= {f"{name} (primal)": leaf for name, leaf in named.items()}
         stacked = [np.stack(each) for each in zip(*bars, strict=True)]
         return named | {f"{name}_bar": bar for name, bar in zip(self._arguments.diff_names, stacked, strict=True)}
-
-    def gradients(
-        self, leaves: Sequence[np.ndarray], at: int, values: np.ndarray, cotangents: Sequence[np.ndarray]
-    ) -> np.ndarray:
-        """The gradient with respect to leaf `at` for each of its `values`, and the cotangents of each, stacked.
-
-        The function is called once, under torch's vmap. Raises whatever it raises there.
-        """
-        inputs = [to_torch(leaf) for leaf in leaves]
-
-        def gradient(leaf: torch.Tensor, *bars: torch.Tensor) -> torch.Tensor:
-            def floats(leaf: torch.Tensor) -> tuple[torch.Tensor, ...]:
-                y = self._call([*inputs[:at], leaf, *inputs[at + 1 :]])
-                return tuple(output for output in jax.tree.leaves(y) if _is_float(output))
-
-            return torch.func.vjp(floats, leaf)[1](bars)[0]
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that an operation is looped over and not vmapped is no matter here
-            return to_numpy(torch.func.vmap(gradient)(to_torch(values), *map(to_torch, cotangents)))
 
     def _call(self, inputs: Sequence[torch.Tensor]) -> Any:
         args = jax.tree.map(_passed_on, self._arguments.rebuild(inputs))

@@ -45,8 +45,8 @@ def answers(case: Case, run: Any) -> Answers:
     for at, name in zip(case.arguments.wrt, case.arguments.diff_names, strict=True):
         if leaves[at].size and leaves[at].dtype.kind != "c":
             points = _points(case, leaves[at], probe)
-            found[name] = {USUAL: usual[name], **(_at_once(case, run, at, points) or {})}
-            for label, (values, cotangents) in points.items() if len(found[name]) == 1 else ():
+            found[name] = {USUAL: usual[name]}
+            for label, (values, cotangents) in points.items():
                 there = [values if i == at else leaf for i, leaf in enumerate(leaves)]
                 found[name][label] = _gradients(case, run, there, cotangents)[name]
     return found
@@ -78,19 +78,6 @@ def _gradients(case: Case, run: Any, leaves: Any, cotangents: list[np.ndarray]) 
         return {name: float(first[0].real) for name, first in firsts.items() if first.size}
     except Exception as error:
         return dict.fromkeys(names, first_line(error))
-
-
-def _at_once(case: Case, run: Any, at: int, points: dict[str, Point]) -> dict[str, Said] | None:
-    """From torch, in one call for all points; None where the function cannot be vmapped, and for jax."""
-    if isinstance(run, InJax):
-        return None
-    values, cotangents = zip(*points.values(), strict=True)
-    try:
-        stacks = [np.stack(each) for each in zip(*cotangents, strict=True)]
-        bars = run.gradients(case.arguments.leaves, at, np.stack(values), stacks)
-    except Exception:
-        return None
-    return {label: float(np.ravel(bar)[0]) for label, bar in zip(points, bars, strict=True)}
 
 
 def judge(case: Case, said_by: dict[str, Answers]) -> Iterator[Finding]:

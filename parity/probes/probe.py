@@ -7,12 +7,13 @@ from ..verdict.comparison import Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding
 from ..verdict.oracle import side_with_the_slope
+from .compiled import compiled
 from .kinks import kink_findings
 from .numerical import numerical_findings
 from .other_dtypes import dtype_findings
-from .second_order import second_findings
+from .second_order import second_findings, second_parts
 from .structure import linearity_findings, rule_findings, structure_findings
-from .transformations import transformation_findings
+from .transformations import transformation_findings, transformation_parts
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,11 @@ def _values(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
 
 
 def _transformations(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
-    yield from transformation_findings(evaluation)
-    yield from second_findings(evaluation)
+    runs = None
+    if "rule" in evaluation.values.got:
+        runs = compiled(transformation_parts(evaluation) | second_parts(evaluation))
+    yield from transformation_findings(evaluation, runs)
+    yield from second_findings(evaluation, runs)
 
 
 LOOKS = {

@@ -1,7 +1,7 @@
 """Second derivatives through the rule: reverse over reverse, and forward over reverse."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from ..verdict.comparison import Comparison, Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
 from ..verdict.maths import negligible
+from .compiled import Part, Run, compiled
 
 
 def _bars(run: InJax, leaves: Sequence[Any], diff: Sequence[Any], cotangents: Sequence[Any]) -> Any:
@@ -55,13 +56,26 @@ def forward_over_reverse(run: InJax, leaves: Any, cotangents: Any, tangents: Any
 SECOND = {"grad of grad": reverse_over_reverse, "forward over reverse": forward_over_reverse}
 
 
-def second_findings(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
-    """Both, against the float64 second derivative of what jax derives; a note where the rule does not define one."""
-    case, diff = evaluation.case, evaluation.case.arguments.diff
-    rng = np.random.default_rng(case.seed)
-    tangents = [np.asarray(rng.standard_normal(leaf.shape)).astype(leaf.dtype) for leaf in diff]
-    args = (*case.args, tangents)
-    got = _both(case.rule, args)
+def second_parts(evaluation: Evaluation) -> dict[str, Part]:
+    """What has to be compiled for it."""
+    args = _args(evaluation)
+    return {name: (functools.partial(second, evaluation.case.rule), args) for name, second in SECOND.items()}
+
+
+def _args(evaluation: Evaluation) -> Any:
+    rng = np.random.default_rng(evaluation.case.seed)
+    diff = evaluation.case.arguments.diff
+    return *evaluation.case.args, [np.asarray(rng.standard_normal(leaf.shape)).astype(leaf.dtype) for leaf in diff]
+
+
+def second_findings(evaluation: Evaluation, runs: dict[str, Run] | None = None) -> Iterator[Finding | Outcome]:
+    """Both, against the float64 second derivative of what jax derives; a note where the rule does not define one.
+
+    runs: the compiled parts, and maybe others.
+    """
+    case, diff, args = evaluation.case, evaluation.case.arguments.diff, _args(evaluation)
+    runs = compiled(second_parts(evaluation)) if runs is None else runs
+    got = {name: _or_error(runs[name]) for name in SECOND}
     try:
         # Without a reference the rule's own arithmetic says what rounding may do: another form of the same maths, as
         # jax would derive it, may lose fewer digits.
@@ -117,18 +131,9 @@ def _judge(evaluation: Evaluation, compared: Comparison, args: Any, exact: Bound
     )
 
 
-def _both(run: InJax, args: Any) -> dict[str, Any]:
-    """The two second derivatives, compiled together; one after the other, leaves or error, where one of them raises."""
+def _or_error(run: Run) -> Any:
     try:
-        return jax.jit(lambda *args: {name: second(run, *args) for name, second in SECOND.items()})(*args)
-    except Exception:
-        jitted = {name: jax.jit(functools.partial(second, run)) for name, second in SECOND.items()}
-        return {name: _or_error(second, *args) for name, second in jitted.items()}
-
-
-def _or_error(run: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return run(*args)
+        return run()
     except Exception as error:
         return error
 

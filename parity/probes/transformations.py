@@ -2,13 +2,11 @@
 
 import contextlib
 import functools
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -18,6 +16,7 @@ from ..roundoff.products import local_device
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
 from ..verdict.rows import apart
+from .compiled import Part, Run, compiled
 
 Transformed = Callable[[Any, Any], Leaves]  # `(leaves, cotangents) -> named leaves`, inside jax
 
@@ -29,8 +28,18 @@ def make_two_devices() -> None:
             jax.config.update("jax_num_cpu_devices", 2)
 
 
-def transformation_findings(evaluation: Evaluation) -> Iterator[Finding]:
-    """eager, twice, vmap, scan, checkpoint, donated buffers, sharded; and that the inputs are left alone."""
+def transformation_parts(evaluation: Evaluation) -> dict[str, Part]:
+    """What has to be compiled for it."""
+    slices = _Slices(evaluation)
+    parts: dict[str, Part] = {name: (run, slices.args) for name, run in slices.transformed.items()}
+    return parts | {"donated buffers": (evaluation.case.rule.run, evaluation.case.args)}
+
+
+def transformation_findings(evaluation: Evaluation, runs: dict[str, Run] | None = None) -> Iterator[Finding]:
+    """eager, twice, vmap, scan, checkpoint, donated buffers, sharded; and that the inputs are left alone.
+
+    runs: the compiled parts, and maybe others.
+    """
     case, bounds = evaluation.case, evaluation.values.allowed_to("rule")
     if (error := evaluation.values.raised.get("rule")) is not None:
         yield Finding("transformations", case.name, "FAIL", f"raised {first_line(error)} in a plain call already")
@@ -38,16 +47,17 @@ def transformation_findings(evaluation: Evaluation) -> Iterator[Finding]:
     base = evaluation.values.got["rule"]
     before = [leaf.copy() for leaf in case.arguments.leaves]
     slices = _Slices(evaluation)
+    runs = compiled(transformation_parts(evaluation)) if runs is None else runs
     variants: dict[str, Callable[[], Leaves]] = {
         "jit, a second time": lambda: case.rule(*case.args),
         "eager": lambda: case.rule.eager(*case.args),
-        "donated buffers": lambda: _donated(case),
+        "donated buffers": runs["donated buffers"],
         "sharded": lambda: _sharded(case),
     }
     for name, variant in variants.items():
         yield _tried(name, lambda variant=variant, name=name: _against(name, base, as_numpy(variant()), bounds))
-    for name, run in compiled_together(slices.transformed, (slices.leaves, slices.cotangents)).items():
-        yield _tried(name, lambda run=run, name=name: slices.judged(name, as_numpy(run())))
+    for name in slices.transformed:
+        yield _tried(name, lambda name=name: slices.judged(name, as_numpy(runs[name]())))
     same = all(same_bits(a, b) for a, b in zip(before, case.arguments.leaves, strict=True))
     text = "left as they were" if same else "changed by the call"
     yield Finding("transformations", "inputs", "pass" if same else "FAIL", text)
@@ -76,15 +86,6 @@ def _against(name: str, base: Leaves, got: Leaves, bounds: Leaves) -> Finding:
     return Finding("transformations", name, "pass", text)
 
 
-def compiled_together(transformed: dict[str, Transformed], args: Any) -> dict[str, Callable[[], Leaves]]:
-    """All of them in one compilation; where that raises, one by one, so that it is known which."""
-    try:
-        found = jax.jit(lambda *args: {name: run(*args) for name, run in transformed.items()})(*args)
-    except Exception:
-        return {name: functools.partial(jax.jit(run), *args) for name, run in transformed.items()}
-    return {name: lambda leaves=found[name]: leaves for name in transformed}
-
-
 class _Slices:
     """The rule at three sets of arguments at once, each with another cotangent: a rule may not mix them up.
 
@@ -98,8 +99,8 @@ class _Slices:
         smaller = [np.asarray(leaf * leaf.dtype.type(0.875)) for leaf in own]
         moved = [np.roll(leaf.ravel(), 1).reshape(leaf.shape) for leaf in own]
         self._each = own, smaller, moved
-        self.leaves = [np.stack(leaves) for leaves in zip(*self._each, strict=True)]
         self.cotangents = [c[: len(self._each), None] for c in evaluation.case.cotangents]
+        self.args = [np.stack(leaves) for leaves in zip(*self._each, strict=True)], self.cotangents
         checkpointed = functools.partial(self.rule.run_under, jax.checkpoint)
         self.transformed: dict[str, Transformed] = {
             "vmap": jax.vmap(self.rule.run_one_by_one),
@@ -138,12 +139,6 @@ class _Slices:
 
 def _scan(one: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *stacked: jax.lax.scan(lambda carry, x: (carry, one(*x)), None, stacked)[1]
-
-
-def _donated(case: Case) -> Leaves:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Some donated buffers were not usable")
-        return jax.jit(case.rule.run, donate_argnums=(0, 1))(*jax.tree.map(jnp.array, case.args))
 
 
 def _sharded(case: Case) -> Leaves:

@@ -10,7 +10,8 @@ from jax.extend.core import Jaxpr, Literal
 from .bounded import Bounded, Rounding, Rule, error_of, exact, is_real, unit_roundoff
 from .estimates import fallback, in_its_own
 from .registry import RULES
-from .rules.comparisons import select
+from .rules.comparisons import COMPARISONS, select
+from .rules.movement import VIEWS
 
 
 def evaluate(rounding: Rounding, jaxpr: Any, args: list[Bounded]) -> list[Bounded]:
@@ -72,13 +73,17 @@ def constant(rounding: Rounding, value: Any, dtype: Any) -> Bounded:
     return x if short.all() else Bounded(x.value, np.where(short, 0, slip))
 
 
+OF_WHOLE_NUMBERS = {*VIEWS, *COMPARISONS, "select_n", "concatenate", "iota", "add", "sub"}
+"""Whose rules are those of whole numbers too; other operations on them are jax's own."""
+
+
 def apply(rounding: Rounding, eqn: Any, inputs: list[Bounded]) -> list[Bounded]:
     """The outputs of one equation."""
     name = eqn.primitive.name
     if name in CONTROL:
         return CONTROL[name](rounding, eqn, *inputs)
     rounds = any(is_real(atom.aval.dtype) for atom in (*eqn.invars, *eqn.outvars))
-    if not rounds and all(x.error is None for x in inputs):
+    if not rounds and name not in OF_WHOLE_NUMBERS and all(x.error is None for x in inputs):
         return [Bounded(value, None) for value in in_its_own(eqn, *[x.value for x in inputs])]
     output = RULES.get(name, fallback)(rounding, eqn, *inputs)
     return output if eqn.primitive.multiple_results else [output]

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from ..bounded import Bounded, Reals, Rounding, Rule, error_of, total
+from ..bounded import Bounded, Reals, Rounding, Rule, error_of, exact, total
 from ..estimates import fallback, in_double
 
 # Where each operand of a primitive says places, not elements.
 PLACES = (
-    dict.fromkeys(("pad", "split", "tile", "unstack", "optimization_barrier", "iota"), slice(0, 0))
+    dict.fromkeys(("pad", "split", "tile", "unstack", "optimization_barrier"), slice(0, 0))
     | dict.fromkeys(("gather", "scatter"), slice(1, 2))
     | {"dynamic_slice": slice(1, None), "dynamic_update_slice": slice(2, None)}
 )
@@ -83,6 +83,11 @@ def _view(rounding: Rounding, eqn: Any, x: Bounded) -> Bounded:
     return Bounded(change(eqn.params, x.value), error, x.peak_of)
 
 
+def _iota(rounding: Rounding, eqn: Any) -> Bounded:
+    shape, axis, dtype = (eqn.params[name] for name in ("shape", "dimension", "dtype"))
+    return exact(np.indices(shape, sparse=True)[axis] + np.zeros(shape), dtype)
+
+
 def _part(rounding: Rounding, eqn: Any, x: Bounded) -> Bounded:
     return Bounded(PARTS[eqn.primitive.name](x.value), x.error)
 
@@ -92,4 +97,4 @@ def _complex(rounding: Rounding, eqn: Any, x: Bounded, y: Bounded) -> Bounded:
 
 
 RULES: dict[str, Rule] = dict.fromkeys(PLACES, _move) | dict.fromkeys(JOINED, _join) | dict.fromkeys(VIEWS, _view)
-RULES |= dict.fromkeys(PARTS, _part) | {"complex": _complex}
+RULES |= dict.fromkeys(PARTS, _part) | {"complex": _complex, "iota": _iota}

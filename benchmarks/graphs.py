@@ -1,0 +1,173 @@
+"""Random deep graphs: norms, attention, softmax, products and running sums, as people stack them.
+
+    python -m pullback.benchmarks.graphs --graphs 100
+
+Each graph is a function of x [tokens, width] and some weights, 1 to 16 blocks deep, in float32 or bfloat16. Its value and
+gradients, compiled and operation by operation, are held against the bounds that `parity.check` makes. Printed: how many
+were called wrong, how many leaves could not be judged, how many planted errors were caught, and how far true errors lie
+out in the distribution of the samples (roundoff/sampling.py).
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.progress import track
+
+from pullback.parity.case.case import take_up
+from pullback.parity.roundoff.bounded import Rounding, exact
+from pullback.parity.roundoff.sampling import AMPLIFIED, FACTOR, spreads
+from pullback.parity.verdict.evaluation import Evaluation
+from pullback.parity.verdict.oracle import choose_oracle
+from pullback.parity.verdict.rows import compare
+
+TOKENS, WIDTH, HEADS, DEEPEST = 6, 16, 2, 16
+
+
+def layer_norm(x: Any, _: Any) -> Any:
+    centred = x - x.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt((centred * centred).mean(-1, keepdims=True) + 1e-5)
+
+
+def rms_norm(x: Any, _: Any) -> Any:
+    return x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-6)
+
+
+def feed_forward(x: Any, w: Any) -> Any:
+    return x + jax.nn.gelu(layer_norm(x, w) @ w, approximate=False)
+
+
+def attention(x: Any, w: Any) -> Any:
+    heads = (layer_norm(x, w) @ w).reshape(len(x), HEADS, -1)
+    scores = jnp.einsum("qhd,khd->hqk", heads, heads) * heads.shape[-1] ** -0.5
+    causal = np.tril(np.ones((len(x), len(x)), bool))
+    weights = jax.nn.softmax(jnp.where(causal, scores, -1e30), axis=-1)
+    return x + jnp.einsum("hqk,khd->qhd", weights, heads).reshape(x.shape)
+
+
+def gates(x: Any, w: Any) -> Any:
+    return x * jax.nn.sigmoid(x @ w)
+
+
+def product(x: Any, w: Any) -> Any:
+    return rms_norm(x @ w, w)
+
+
+def soft(x: Any, _: Any) -> Any:
+    return x + jax.nn.softmax(x, axis=-1)
+
+
+def running_sum(x: Any, _: Any) -> Any:
+    return rms_norm(jnp.cumsum(x, axis=0), _)
+
+
+BLOCKS: list[Callable[[Any, Any], Any]] = [layer_norm, rms_norm, feed_forward, attention, gates, product, soft]
+BLOCKS += [running_sum]
+
+
+def graph(seed: int) -> tuple[Callable[..., Any], list[np.ndarray], int]:
+    """A function of x and its weights, those arguments in float32, and its depth."""
+    rng = np.random.default_rng(seed)
+    depth = int(round(np.exp(rng.uniform(0, np.log(DEEPEST)))))
+    blocks = [BLOCKS[i] for i in rng.integers(0, len(BLOCKS), depth)]
+    shared = [rng.standard_normal((WIDTH, WIDTH)) / 4 for _ in range(2)]
+    x = rng.standard_normal((TOKENS, WIDTH))
+
+    def fun(x: Any, *weights: Any) -> Any:
+        for i, block in enumerate(blocks):
+            x = block(x, weights[i % 2])
+        return x
+
+    return fun, [np.asarray(a, np.float32) for a in (x, *shared)], depth
+
+
+class Tally(NamedTuple):
+    """What was found on one graph."""
+
+    wrong: list[str]
+    unjudged: list[str]
+    planted: int
+    caught: int
+    out: np.ndarray  # the error of every element that has one, in standard deviations of its samples
+
+
+def tally(seed: int, dtype: Any) -> Tally:
+    """One graph, compiled for even seeds and operation by operation for odd ones; errors planted in each of its leaves."""
+    fun, arrays, depth = graph(seed)
+    evaluation = Evaluation(take_up(fun, tuple(np.asarray(jnp.asarray(a, dtype)) for a in arrays)))
+    choose_oracle(evaluation)
+    case, want, allowed = evaluation.case, evaluation.want, evaluation.rounding(evaluation.case.plain).errors
+    leaves = case.rule(*case.args) if seed % 4 < 2 else case.rule.eager(*case.args)
+    dtypes = {name: leaf.dtype for name, leaf in leaves.items()}
+    name = f"seed={seed} depth={depth} {np.dtype(dtype)}"
+    rows = compare(name, {"rule": leaves}, want, allowed, dtypes)
+    planted = caught = 0
+    for row in rows:
+        for spoiled in _spoiled(leaves[row.leaf].astype(np.float64), want[row.leaf], allowed[row.leaf], row.floor):
+            planted += 1
+            wrong = {"rule": leaves | {row.leaf: spoiled.astype(leaves[row.leaf].dtype)}}
+            found = compare(name, wrong, want, allowed, dtypes)
+            caught += any(not each.ok for each in found)
+    sigma = deviations(evaluation, dtype)
+    sigmas = [sigma[leaf] for leaf in leaves]
+    off = [np.abs(leaf.astype(np.float64) - want[name]) for name, leaf in leaves.items()]
+    out = np.concatenate([np.ravel(o / np.maximum(s, 1e-300))[np.ravel(o > 0)] for o, s in zip(off, sigmas, strict=True)])
+    wrong = [f"{name}: {row.leaf}" for row in rows if not row.ok]
+    return Tally(wrong, [f"{name}: {row.leaf}" for row in rows if row.unjudged], planted, caught, out)
+
+
+def deviations(evaluation: Evaluation, dtype: Any) -> dict[str, np.ndarray]:
+    """The standard deviation of each element's samples, undoing that they are drawn larger."""
+    case = evaluation.case
+    closed, shapes = jax.make_jaxpr(case.plain.run_one_by_one, return_shape=True)(*case.args)
+    with np.errstate(all="ignore"):
+        found = spreads(Rounding(dtype), closed, [exact(leaf) for leaf in jax.tree.leaves(case.args)])
+    return jax.tree.unflatten(jax.tree.structure(shapes), [x.error / (AMPLIFIED * FACTOR) for x in found])
+
+
+def _spoiled(leaf: np.ndarray, want: np.ndarray, bound: np.ndarray, floor: float | None) -> list[np.ndarray]:
+    """The leaf with errors above the floor that the report states, and with an element dropped that is above its own."""
+    if floor is None or not np.isfinite(floor):
+        return []
+    room = 1.02 * floor
+    spoiled = [leaf * (1 + room), leaf * (1 - room)]
+    clear = np.argwhere(np.abs(want) > 2 * bound)
+    if len(clear):
+        spoiled.append(leaf.copy())
+        spoiled[-1][tuple(clear[len(clear) // 2])] = 0
+    return spoiled
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--graphs", type=int, default=100, help="how many graphs (default 100)")
+    count = options.parse_args().graphs
+    found = {dtype: [] for dtype in (jnp.float32, jnp.bfloat16)}
+    for seed in track(range(count), "random graphs"):
+        dtype = (jnp.float32, jnp.bfloat16)[seed % 2]
+        found[dtype].append(tally(seed, dtype))
+    sys.exit(not all([report(np.dtype(dtype).name, tallies) for dtype, tallies in found.items()]))
+
+
+def report(dtype: str, tallies: list[Tally]) -> bool:
+    """Prints what was found; whether it is as it should be."""
+    wrong = [line for each in tallies for line in each.wrong]
+    unjudged = [line for each in tallies for line in each.unjudged]
+    planted, caught = sum(each.planted for each in tallies), sum(each.caught for each in tallies)
+    out = np.concatenate([each.out for each in tallies])
+    beyond = ", ".join(f"{np.count_nonzero(out > k):,} beyond {k}" for k in (2, 3, 4, 5, 6))
+    print("\n".join(["", *wrong, *(f"{line} (not judged)" for line in unjudged)]).strip())
+    print(
+        f"{dtype}: {len(wrong)} leaves of {len(tallies)} graphs called wrong, {len(unjudged)} not judged; "
+        f"{caught} of {planted} planted errors caught. Of {out.size:,} errors, in standard deviations of their samples: "
+        f"{beyond}; the largest {out.max():.2f}"
+    )
+    return not wrong and caught == planted and not (unjudged and dtype == "float32")
+
+
+if __name__ == "__main__":
+    main()
