@@ -1,4 +1,4 @@
-"""The commands. Exit codes: 0 all agree, 1 a mismatch, 2 usage or something that is missing."""
+"""The commands. Exit codes: 0 all agree, 1 a mismatch, 2 usage or something missing, 3 not judged."""
 
 from importlib.metadata import version
 from typing import Annotated

@@ -25,7 +25,10 @@ OUTPUT = ("--json", "--html")
 MANY_PANEL = "Our gradients on MNIST, in many processes"
 MANY = ("--coordinator", "--num-processes", "--process-id", "--detect")
 OPTIONS = {
-    "--rule": ("--reference", "--torch", "--args", "--checks", "--seed", "--capsule", *OUTPUT),
+    "--rule": (
+        *("--reference", "--torch", "--args", "--checks", "--dtypes", "--trusted", "--arithmetic"),
+        *("--allow-unjudged", "--seed", "--capsule", *OUTPUT),
+    ),
     "--replay": OUTPUT,
     MNIST: (
         "--batch-size",
@@ -103,6 +106,26 @@ def parity(
         str | None,
         typer.Option(metavar="NAME,...", help="Only these, e.g. values,rule-ran,kinks.", rich_help_panel=RULE),
     ] = None,
+    dtypes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Also in these, e.g. float64,bfloat16. Without it: in those that the functions are at home in.",
+            rich_help_panel=RULE,
+        ),
+    ] = None,
+    trusted: Annotated[
+        Literal["torch", "reference"] | None,
+        typer.Option(help="Who is right, where torch and the reference disagree.", rich_help_panel=RULE),
+    ] = None,
+    arithmetic: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None,
+        typer.Option(help="A coarser dtype in which the rule may compute.", rich_help_panel=RULE),
+    ] = None,
+    allow_unjudged: Annotated[
+        bool | None,
+        typer.Option("--allow-unjudged", help="Pass where something could not be judged.", rich_help_panel=RULE),
+    ] = None,
     capsule_file: Annotated[
         Path | None,
         typer.Option(
@@ -128,7 +151,8 @@ def parity(
 ) -> None:
     """Compare gradients, leaf by leaf: ours with jax.grad and torch on one MNIST batch, or those of your own rule.
 
-    Exit code: 0 all agree, 1 a mismatch, 2 usage, or something missing.
+    Exit code: 0 all agree, 1 a mismatch, 2 usage, or something missing, 3 nothing differs, but something could not be
+    judged.
     """
     # No default above is a value, so what has one was given. (A default's value is that of the function called.)
     given = {name: value for name, value in locals().items() if value is not None}
@@ -144,7 +168,9 @@ def parity(
         if replay_file is not None:
             report = _replay(replay_file)
         elif rule is not None:
-            report, save_capsule = _check_rule(rule, reference, torch, args, checks, seed or 0)
+            options = {"trusted": trusted, "arithmetic": arithmetic, "allow_unjudged": bool(allow_unjudged)}
+            options |= {name: _listed(text) for name, text in {"checks": checks, "dtypes": dtypes}.items() if text}
+            report, save_capsule = _check_rule(rule, reference, torch, args, options | {"seed": seed or 0})
         else:
             given = {name: value for name, value in given.items() if not name.endswith("_file")}
             many = [given.pop(name, None) for name in ("coordinator", "num_processes", "process_id", "detect")]
@@ -156,7 +182,11 @@ def parity(
         _save(save_capsule, capsule_file or Path(CAPSULE))
     _write("--json", json_file, lambda: json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n")
     _write("--html", html_file, lambda: report.to_html())
-    raise typer.Exit(0 if report.ok else 1)
+    raise typer.Exit(report.exit_code)
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip().replace("-", " ") for name in names.split(",")]
 
 
 def _refuse_what_does_not_go_together(given: list[str]) -> None:
@@ -188,12 +218,12 @@ def _check_mnist(
     except ProcessLost as error:
         leave(error)
     if not first:
-        raise typer.Exit(0 if report.ok else 1)
+        raise typer.Exit(report.exit_code)
     return report
 
 
 def _check_rule(
-    rule: str, reference: str | None, torch: str | None, args: str | None, checks: str | None, seed: int
+    rule: str, reference: str | None, torch: str | None, args: str | None, options: dict[str, Any]
 ) -> tuple["Report", Callable[[Path], None]]:
     """The report, and what saves its run in a capsule."""
     make_importable()
@@ -203,9 +233,7 @@ def _check_rule(
     names = {"rule": rule, "reference": reference, "torch": torch}
     functions = {role: function_named(f"--{role}", name) for role, name in names.items() if name is not None}
     positional, keywords = arguments_named("--args", args or "")
-    options: dict[str, Any] = {"kwargs": keywords, "seed": seed}
-    if checks is not None:
-        options["checks"] = [name.strip().replace("-", " ") for name in checks.split(",")]
+    options = {"kwargs": keywords, **options}
     report = check(functions["rule"], *positional, **{k: f for k, f in functions.items() if k != "rule"}, **options)
     return report, lambda path: save_capsule(path, report, args=positional, **names, **options)
 

@@ -72,7 +72,12 @@ def check(
     case = take_up(rule, args, reference, torch, kwargs, torch_kwargs, static_argnums, nondiff, cotangents, seed)
     outcomes, findings, evaluation = examine(case, probes, dtypes, trusted, arithmetic)
     return Report.of(
-        _about(evaluation), outcomes, findings, undecided=evaluation.undecided, port=_is_port(case), allow=allow_unjudged
+        _about(evaluation),
+        outcomes,
+        findings,
+        undecided=evaluation.undecided,
+        port=_is_port(case),
+        allow=allow_unjudged,
     )
 
 

@@ -22,9 +22,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._check import CHECKS, DTYPES, check
+from ._check import CHECKS, check
 from .probes.probe import Probe
 from .report.report import Report
+from .verdict.evaluation import Trusted
 from .verdict.finding import first_line
 
 SCHEMA = 1
@@ -51,7 +52,10 @@ def save_capsule(
     nondiff: Sequence[str] = (),
     cotangents: Any = None,
     checks: Sequence[str | Probe] = CHECKS,
-    dtypes: Sequence[str] = DTYPES,
+    dtypes: Sequence[str] | None = None,
+    trusted: Trusted = None,
+    arithmetic: str | None = None,
+    allow_unjudged: bool = False,
     seed: int = 0,
 ) -> None:
     """Write the run `report = check(rule, *args, ...)` to the file `path`, whole or not at all.
@@ -69,8 +73,9 @@ def save_capsule(
         raise CapsuleError(f"checks: a probe of your own ({own[0]}) cannot be saved: give names only")
     inputs = {"args": tuple(args), "kwargs": kwargs, "torch_kwargs": torch_kwargs, "cotangents": cotangents}
     nondiff = [nondiff] if isinstance(nondiff, str) else nondiff
-    options = {"static_argnums": static_argnums, "nondiff": nondiff, "checks": checks, "dtypes": dtypes}
-    options = {name: list(given) for name, given in options.items()} | {"seed": seed}
+    options: dict[str, Any] = {"static_argnums": list(static_argnums), "nondiff": list(nondiff), "checks": list(checks)}
+    options |= {"dtypes": None if dtypes is None else list(dtypes), "trusted": trusted, "arithmetic": arithmetic}
+    options |= {"allow_unjudged": allow_unjudged, "seed": seed}
     inputs, report = _first_rows(inputs, report, lambda cut: _run(_import_all(names), cut, options))
     arrays: dict[str, Any] = {}
     contents = {

@@ -34,8 +34,6 @@ class Case:
     product_u: float = 0.0  # how far jax's device rounds the operands of float32 products (roundoff/products.py)
     prefix: str = ""  # what stands before the name of each comparison in a report
     columns: dict[str, str] = field(default_factory=dict)  # how a report calls an implementation, where not by its name
-    distrusted: InJax | None = None
-    """The reference, where it was found wrong: it is compared like the others, and nothing is derived from it."""
 
     @property
     def plain(self) -> InJax:
@@ -45,8 +43,7 @@ class Case:
     @property
     def in_jax(self) -> dict[str, InJax]:
         """The implementations in jax that are compared."""
-        reference = self.reference or self.distrusted
-        return {"rule": self.rule} | ({} if reference is None else {"reference": reference})
+        return {"rule": self.rule} | ({} if self.reference is None else {"reference": self.reference})
 
     @property
     def implementations(self) -> dict[str, Callable[..., Any]]:
@@ -72,7 +69,9 @@ class Case:
     def dtype(self) -> np.dtype:
         """The coarsest dtype of the arguments: the arithmetic whose rounding is allowed."""
         # That of a complex number's parts.
-        return max((jnp.finfo(leaf.dtype).dtype for leaf in self.arguments.leaves), key=lambda d: float(jnp.finfo(d).eps))
+        return max(
+            (jnp.finfo(leaf.dtype).dtype for leaf in self.arguments.leaves), key=lambda d: float(jnp.finfo(d).eps)
+        )
 
     @property
     def x64(self) -> contextlib.AbstractContextManager[Any]:
@@ -91,10 +90,6 @@ class Case:
     def with_rule(self, flat: Callable[..., Any]) -> "Case":
         """The same with another rule, one that is a function of the leaves."""
         return replace(self, rule=InJax(self.arguments, flat), reference=self.plain, torch=None)
-
-    def without_reference(self) -> "Case":
-        """The same, with the reference among the candidates only: nothing is derived from it."""
-        return replace(self, reference=None, distrusted=self.reference)
 
 
 def take_up(

@@ -28,7 +28,7 @@ def custom_rules(closed: ClosedJaxpr) -> list[str]:
 
 def dtypes_of(jaxpr: Jaxpr) -> set[Any]:
     """The dtypes of everything that a jaxpr computes, and of what it calls."""
-    found = {var.aval.dtype for eqn in jaxpr.eqns for var in eqn.outvars if hasattr(var.aval, "dtype")}
+    found = {getattr(var.aval, "dtype", None) for eqn in jaxpr.eqns for var in eqn.outvars} - {None}
     return found.union(*(dtypes_of(inner) for eqn in jaxpr.eqns for inner in _inner(eqn)))
 
 
@@ -42,7 +42,9 @@ def may_stop_gradients(jaxpr: Jaxpr) -> bool:
     """
 
     def stops(eqn: Any) -> bool:
-        whole = eqn.primitive.name == "convert_element_type" and not _is_real(eqn.outvars[0]) and _is_real(eqn.invars[0])
+        whole = (
+            eqn.primitive.name == "convert_element_type" and not _is_real(eqn.outvars[0]) and _is_real(eqn.invars[0])
+        )
         return whole or eqn.primitive.name in STEPS or any(may_stop_gradients(inner) for inner in _inner(eqn))
 
     return any(stops(eqn) for eqn in jaxpr.eqns)
@@ -54,9 +56,7 @@ def _is_real(atom: Any) -> bool:
 
 def _inner(eqn: Any) -> list[Jaxpr]:
     parts = [
-        part
-        for value in eqn.params.values()
-        for part in (value if isinstance(value, (tuple, list)) else (value,))
+        part for value in eqn.params.values() for part in (value if isinstance(value, (tuple, list)) else (value,))
     ]
     return [inner for part in parts if hasattr(inner := getattr(part, "jaxpr", part), "eqns")]
 

@@ -52,4 +52,3 @@ def numerical_findings(evaluation: Evaluation) -> Iterator[Finding]:
         else:
             agreed = "rule and oracle agree on another: a gradient stopped on purpose, or a function with steps"
             yield Finding("numerical", name, "note", f"{text}; {agreed}")
-

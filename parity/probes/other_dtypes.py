@@ -43,7 +43,7 @@ def _in_dtype(evaluation: Evaluation, other: Evaluation, dtype: str) -> Iterator
     if (error := values.raised.get("torch")) is not None:
         yield Finding("dtypes", dtype, "note", f"torch's function is not offered in it: {first_line(error)}")
         values.leave_out("torch")
-    if dtype == "float64" and _fails(values, "torch") and not other.torch_is_coarse and other.torch_rounds_inside():
+    if dtype == "float64" and values.fails("torch") and not other.torch_is_coarse and other.torch_rounds_inside():
         yield Finding("dtypes", dtype, "note", "torch's function computes in a coarser dtype inside")
         values.leave_out("torch")
     if dtype == "float64":
@@ -71,9 +71,4 @@ def _approximated(values: Comparison) -> Iterator[Finding]:
             worst = max(row.deviations[column].relative for row in off)
             text = f"{who} is off by {worst:.0e} of the largest element: a typed constant, or an approximation"
             yield Finding("dtypes", "float64", "note", text)
-            values.widened(who, {name: APPROXIMATED * np.max(np.abs(x), initial=0) for name, x in values.want.items()})
-
-
-def _fails(values: Comparison, who: str) -> bool:
-    column = values.columns.get(who, who)
-    return any(row.deviations[column].problem for row in values.rows if column in row.deviations)
+            values.widen(who, {name: APPROXIMATED * np.max(np.abs(x), initial=0) for name, x in values.want.items()})

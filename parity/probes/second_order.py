@@ -12,6 +12,7 @@ from ..case.arguments import is_float
 from ..case.in_jax import InJax
 from ..case.leaves import Leaves, widened
 from ..roundoff.bounds import Bounds
+from ..verdict.arithmetic import judge_rule
 from ..verdict.comparison import Comparison, Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
@@ -75,7 +76,6 @@ def second_findings(evaluation: Evaluation, runs: dict[str, Run] | None = None) 
     """
     case, diff, args = evaluation.case, evaluation.case.arguments.diff, _args(evaluation)
     runs = compiled(second_parts(evaluation)) if runs is None else runs
-    got = {name: _or_error(runs[name]) for name in SECOND}
     try:
         # Without a reference the rule's own arithmetic says what rounding may do: another form of the same maths, as
         # jax would derive it, may lose fewer digits.
@@ -84,15 +84,19 @@ def second_findings(evaluation: Evaluation, runs: dict[str, Run] | None = None) 
         twin = plain if case.reference is not None else functools.partial(reverse_over_reverse, case.rule)
         bounds = evaluation.exactly("second twin", twin, args, evaluation.allowed_dtype)
     except Exception as error:
-        got = dict.fromkeys(SECOND, error)
+        for name in SECOND:
+            yield Finding("transformations", name, "note", f"not defined: {first_line(error)}")
+        return
     for name in SECOND:
-        if isinstance(problem := got[name], Exception):
-            yield Finding("transformations", name, "note", f"not defined: {first_line(problem)}")
+        try:
+            got = runs[name]()
+        except Exception as error:
+            yield Finding("transformations", name, "note", f"not defined: {first_line(error)}")
             continue
         compared = Comparison(
             f"{case.prefix}{name}",
             args,
-            {"rule": functools.partial(_given, got[name])},
+            {"rule": lambda *_, got=got: got},
             plain,
             lambda *_: exact.values,
             case.dtype,
@@ -101,7 +105,7 @@ def second_findings(evaluation: Evaluation, runs: dict[str, Run] | None = None) 
             columns=case.columns,
             bounds_from=lambda: bounds,
         )
-        if any(not row.ok for row in compared.rows):
+        if compared.fails("rule"):
             _judge(evaluation, compared, args, exact)
         outcome = compared.outcome
         for row in (row for row in outcome.rows if row.verdict == "not judged"):
@@ -117,26 +121,17 @@ def _judge(evaluation: Evaluation, compared: Comparison, args: Any, exact: Bound
     except Exception:
         return
     room = negligible(case, evaluation.want)
-    sizes = [np.sum(np.abs(t)) * np.max(room[f"{n}_bar"]) for n, t in zip(case.arguments.diff_names, widened(args[2]))]
+    tangents = zip(case.arguments.diff_names, widened(args[2]), strict=True)
+    sizes = [np.sum(np.abs(t)) * np.max(room[f"{name}_bar"], initial=0) for name, t in tangents]
     for name, x in zip(exact.values, widened(case.arguments.diff), strict=True):
         gap = np.abs(mine.values[name] - exact.values[name])
         nothing = sum(sizes) / max(float(np.max(np.abs(x), initial=0)), 1e-300)
         if np.all(gap <= mine.errors[name] + exact.errors[name] + nothing):
             compared.beside = compared.beside | {name: gap}
-    compared.widened("rule", None)
-    evaluation.judge_arithmetic(
+    compared.widen("rule", None)
+    judge_rule(
+        evaluation,
         compared,
         set(compared.beside),
         lambda inside: evaluation.exactly("second rule", rule, args, evaluation.allowed_dtype, inside).errors,
     )
-
-
-def _or_error(run: Run) -> Any:
-    try:
-        return run()
-    except Exception as error:
-        return error
-
-
-def _given(leaves: Leaves, *_: Any) -> Leaves:
-    return leaves

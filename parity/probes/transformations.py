@@ -130,11 +130,11 @@ class _Slices:
         return self.rule(self._each[i], self.evaluation.case.cotangents)
 
     def _bounds(self, i: int, leaves: Any) -> Leaves:
-        # Twice: the rule may compute in another way than the plain function does.
-        case = self.evaluation.case
+        """How far two runs of the rule may be apart there: its own arithmetic, as coarse as it makes it."""
+        evaluation = self.evaluation
+        run = evaluation.case.plain if evaluation.of_rule is None else self.rule
         args = leaves, [c[i] for c in self.cotangents]
-        bounds = self.evaluation.exactly(("slice", i), case.plain.run_one_by_one, args, case.dtype)
-        return {name: 2 * error for name, error in bounds.errors.items()}
+        return evaluation.exactly(("slice", i), run.run_one_by_one, args, evaluation.allowed_dtype).errors
 
 
 def _scan(one: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from ..verdict.comparison import Outcome
 from ..verdict.finding import STATUSES, Finding
@@ -14,7 +14,8 @@ SCHEMA = 1
 R = TypeVar("R", bound="ReportData")
 
 
-class Unjudged(NamedTuple):
+@dataclass(frozen=True)
+class Unjudged:
     """A leaf of which something could not be judged."""
 
     leaf: str  # with the check that it is of: `float32 x_bar`
@@ -129,9 +130,11 @@ class ReportData:
         names = ("ok", "exit_code", "about", "gates", "kinks", "kink_at", "oracle_budget", "fallbacks")
         names += ("culprits", "undecided", "errors")
         findings = [dataclasses.asdict(finding) for finding in self.findings]
-        unjudged = [each._asdict() for each in self.unjudged]
+        unjudged = [dataclasses.asdict(each) for each in self.unjudged]
         rows = [_row_dict(row) for row in self.rows]
-        return _plain({"schema": SCHEMA} | _picked(self, names) | {"unjudged": unjudged, "findings": findings, "rows": rows})
+        return _plain(
+            {"schema": SCHEMA} | _picked(self, names) | {"unjudged": unjudged, "findings": findings, "rows": rows}
+        )
 
 
 def _row_dict(row: Row) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def as_page(report: ReportData) -> str:
 
 def _failures(report: ReportData) -> str:
     """What the text says of each failing row, for all of them."""
-    items = ["<br>".join(escape(line.strip()) for line in failure(row)) for row in report.rows if not row.ok]
+    items = ["<br>".join(escape(line.strip()) for line in failure([row])) for row in report.rows if not row.ok]
     broken = [finding for finding in report.findings if finding.status == "FAIL"]
     items += [escape(f"FAIL {finding.check}, {finding.about}: {finding.text}") for finding in broken]
     return "<h2>Failures</h2>\n<ul>" + "\n".join(f"<li>{item}</li>" for item in items) + "</ul>" if items else ""

@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -15,6 +16,8 @@ from .data import ReportData
 SHOWN_ROWS = 24  # to stay on one screen; the dict and the page have them all
 SHOWN_FAILURES = 8
 NO_BOUND = 1e100  # a budget beyond it is an error where nothing is rounded, and so nothing allowed
+PRIMAL = " (primal)"
+STYLES = {0: "bold green", 1: "bold red", 3: "bold yellow"}  # of the verdict, by exit code
 WIDE = 116  # columns that the whole table needs; on a narrower terminal it keeps the essentials
 
 
@@ -27,7 +30,9 @@ def parts(report: ReportData, width: int) -> Iterator[RenderableType]:
     yield legend(report)
     if not all(row.ok for row in report.rows):
         yield failures(report)
-    yield Text(verdict(report), "bold green" if report.ok else "bold red")
+    if report.unjudged:
+        yield not_judged(report)
+    yield Text(verdict(report), STYLES[report.exit_code])
 
 
 def as_text(report: ReportData) -> str:
@@ -74,7 +79,7 @@ def table(report: ReportData, wide: bool) -> Table:
             _percent(worst.budget),
             _figure(row.floor) if row.floor else "any",
             row.verdict,
-            style={"FAIL": "bold red", "not judged": "yellow"}.get(row.verdict, ""),
+            style={"FAIL": "bold red", "not judged": "bold yellow"}.get(row.verdict, ""),
         )
     if len(report.rows) > SHOWN_ROWS:
         table.add_row(f"and {len(report.rows) - SHOWN_ROWS} more, nearer to 0%")
@@ -109,23 +114,44 @@ def _shortened(text: str, length: int) -> str:
 
 
 def failures(report: ReportData) -> Text:
-    """Who is wrong, where, and what everybody has there; the worst rows, to stay on one screen."""
-    failed = [row for row in report.rows if not row.ok]
-    lines = [line for row in failed[:SHOWN_FAILURES] for line in failure(row)]
-    if len(failed) > SHOWN_FAILURES:
-        lines.append(f"      And {len(failed) - SHOWN_FAILURES} more leaves.")
+    """Who is wrong, where, and what everybody has there: one entry a mistake, the worst first, to fit on one screen."""
+    mistakes: dict[Any, list[Row]] = {}
+    for row in report.rows:
+        if not row.ok:
+            mistakes.setdefault((row.leaf.removesuffix(PRIMAL), _culprits(row)), []).append(row)
+    lines = [line for rows in list(mistakes.values())[:SHOWN_FAILURES] for line in failure(rows)]
+    if len(mistakes) > SHOWN_FAILURES:
+        lines.append(f"      And {len(mistakes) - SHOWN_FAILURES} more leaves.")
     return Text("\n".join(["", *lines]))
 
 
-def failure(row: Row) -> list[str]:
-    """The same of one row, in one line or two."""
+def _culprits(row: Row) -> tuple[str, ...]:
+    return tuple(sorted(who for who, deviation in row.deviations.items() if deviation.problem))
+
+
+def failure(rows: list[Row]) -> list[str]:
+    """One mistake, of which the first row shows most: in two lines, and a third if other rows show it too."""
+    row = rows[0]
     blame = "; ".join(f"{who}: {_problem(row, who)}" for who, d in row.deviations.items() if d.problem)
     lines = [f"FAIL  {row.check} {row.leaf}. {blame}" + ("" if blame.endswith("?") else ".")]
     if row.values:
         index = ", ".join(map(str, row.worst[1].budget_index))
         values = ", ".join(f"{who} {value:.9g}" for who, value in row.values.items())
         lines.append(f"      At [{index}]: {values}.")
+    if len(rows) > 1:
+        also = dict.fromkeys(other.check + (PRIMAL if other.leaf.endswith(PRIMAL) else "") for other in rows[1:])
+        lines.append(f"      The same in {', '.join(also)}.")
     return lines
+
+
+def not_judged(report: ReportData) -> Text:
+    """What could not be judged, why not, and what would help."""
+    lines = ["", "Not judged, and so no agreement:"]
+    for each in report.unjudged[:SHOWN_FAILURES]:
+        lines.append(f"      {each.leaf}: {each.count:,} of {each.size:,} elements. In that dtype {each.reason}.")
+    if len(report.unjudged) > SHOWN_FAILURES:
+        lines.append(f"      And {len(report.unjudged) - SHOWN_FAILURES} more leaves.")
+    return Text("\n".join([*lines, f"      To have it judged, {report.unjudged[0].remedy}."]))
 
 
 def _problem(row: Row, who: str) -> str:
@@ -160,19 +186,31 @@ def _places(report: ReportData) -> str:
 
 
 def verdict(report: ReportData) -> str:
-    """The last line: PASS or FAIL, of how many, and who is wrong."""
+    """The last line: PASS, FAIL or NOT JUDGED, of how many, and who is wrong."""
     count = f"{len(report.rows)} leaves in {len(report.implementations)} implementations"
     failed = sum(not row.ok for row in report.rows)
     statuses = [finding.status for finding in report.findings]
     broken, passed = statuses.count("FAIL"), statuses.count("pass")
+    further = f" Further checks: {broken} fail." if broken else ""
     if not report.oracle_stands:
         return "FAIL: the oracle and a second computation disagree in float64 already, so there is nothing to judge by."
+    if report.undecided:
+        return f"FAIL: {failed} of {count} differ, and who is wrong is undecided: {report.undecided}."
+    if failed and report.is_port:
+        return f"FAIL: your port differs from torch, in {failed} of {count}.{further}"
     if failed:
-        text = f"FAIL: {failed} of {count} disagree. Wrong: {', '.join(report.culprits)}."
-        return text + (f" Further checks: {broken} fail." if broken else "")
+        return f"FAIL: {failed} of {count} disagree. Wrong: {', '.join(report.culprits)}.{further}"
     if broken:
         return f"FAIL: all {count} agree, but of the further checks {broken} fail."
-    return f"PASS: all {count} agree." + (f" Further checks: {passed} pass." if passed else "")
+    left = len(report.unjudged)
+    if left and not report.allow_unjudged:
+        rest = "the others agree" if left < len(report.rows) else "that is no agreement"
+        return f"NOT JUDGED: {left} of {count} could not be judged; {rest}."
+    if all(row.verdict == "empty" for row in report.rows):
+        return f"PASS, on nothing: none of the {count} has an element."
+    text = f"PASS: all {count} agree"
+    text += f", but for {left} that could not be judged, as you allow." if left else "."
+    return text + (f" Further checks: {passed} pass." if passed else "")
 
 
 def _two_lines(who: str) -> str:

@@ -105,6 +105,7 @@ class Rounding:
     ):
         self.u, self.underflow, self.product_u = unit_roundoff(dtype), _underflow(dtype), product_u
         self.inside, self.constants, self.moved = inside, constants, moved
+        self.key = np.dtype(dtype), product_u, inside, constants, moved  # two that are asked the same have the same
         self.values_only = False  # whether the rules may leave out the errors
         self.gates = self.kinks = 0
         self.kink_at: list[tuple[int, ...]] = []

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .bounded import Reals, Rounding, error_of, exact
@@ -71,17 +70,25 @@ def bounds_of(closed: Any, shapes: Any, args: Any, rounding: Rounding, sampled: 
     with np.errstate(all="ignore"), jax.default_device(cpu()):
         outputs = evaluate(rounding, closed, inputs)
         values = [np.asarray(x.value) for x in outputs]
-        errors = [_where_finite(value, np.asarray(error_of(x), np.float64)) for value, x in zip(values, outputs)]
+        errors = [
+            _where_finite(value, np.asarray(error_of(x), np.float64)) for value, x in zip(values, outputs, strict=True)
+        ]
         if sampled and any(map(_says_little, values, errors, [rounding.u] * len(values))):
             rounding.gates, rounding.kinks, rounding.kink_at = 0, 0, []
             found = spreads(rounding, closed, inputs)
             unsafe = [x.unsafe for x in found]
             errors = [np.fmin(e, _where_finite(v, x.error)) for e, v, x in zip(errors, values, found, strict=True)]
     tree = jax.tree.structure(shapes)
-    band = rounding.gates, rounding.kinks, tuple(rounding.kink_at)
-    names = tuple(sorted(rounding.fallbacks)), tuple(sorted(rounding.opaque))
-    in_tree = (tree.unflatten(part) for part in (values, errors))
-    return Bounds(*in_tree, *band, *names, None if unsafe is None else tree.unflatten(unsafe))
+    return Bounds(
+        tree.unflatten(values),
+        tree.unflatten(errors),
+        rounding.gates,
+        rounding.kinks,
+        tuple(rounding.kink_at),
+        tuple(sorted(rounding.fallbacks)),
+        tuple(sorted(rounding.opaque)),
+        None if unsafe is None else tree.unflatten(unsafe),
+    )
 
 
 def values_of(closed: Any, args: Any) -> list[Reals]:

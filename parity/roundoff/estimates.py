@@ -86,14 +86,12 @@ def fallback(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Any:
 
 def _first_that_works(eqn: Any, values: list[Reals]) -> tuple[Callable[..., list[Reals]], list[Reals]]:
     # Dtypes inside parameters (inner jaxprs, a kernel's avals) may hold the primitive to its own.
-    name = eqn.primitive.name
+    name, problem = eqn.primitive.name, None
     for run in (in_its_own,) if name in OWN else (in_double, in_its_own):
         try:
-            outputs = run(eqn, *values)
+            return run, run(eqn, *values)
         except Exception as error:
             problem = error
-        else:
-            return run, outputs
     raise NotImplementedError(f"no rounding-error rule for the primitive {name}, and alone it cannot run") from problem
 
 

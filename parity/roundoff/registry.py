@@ -3,9 +3,9 @@
 from jax.extend.core import Primitive
 
 from .bounded import Rule
-from .rules import arithmetic, comparisons, elementary, movement
+from .rules import arithmetic, comparisons, elementary, movement, sums
 
-RULES: dict[str, Rule] = arithmetic.RULES | elementary.RULES | comparisons.RULES | movement.RULES
+RULES: dict[str, Rule] = arithmetic.RULES | sums.RULES | elementary.RULES | comparisons.RULES | movement.RULES
 
 
 def register_rounding_rule(primitive: Primitive | str, rule: Rule) -> Rule | None:

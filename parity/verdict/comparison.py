@@ -113,13 +113,17 @@ class Comparison:
         bounds = self.own.get(who, self.allowed)
         return {name: bound + self.beside.get(name, 0.0) for name, bound in bounds.items()} if self.beside else bounds
 
-    def widened(self, who: str, errors: Leaves | None) -> list[Row]:
-        """The rows, where this one may be off by these errors too; None: no more than the others."""
+    def widen(self, who: str, errors: Leaves | None) -> None:
+        """From now on this one may be off by these errors too; None: no more than the others."""
         self.own = {key: bound for key, bound in self.own.items() if key != who}
         if errors is not None:
             self.own[who] = {name: np.maximum(bound, errors[name]) for name, bound in self.allowed.items()}
         self.__dict__.pop("rows", None)
-        return self.rows
+
+    def fails(self, who: str) -> bool:
+        """Whether a leaf of this one is wrong."""
+        column = self.columns.get(who, who)
+        return any(row.deviations[column].problem for row in self.rows if column in row.deviations)
 
     @property
     def _expected(self) -> dict[str, Any]:

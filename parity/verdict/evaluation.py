@@ -1,28 +1,26 @@
 """A case, evaluated: the leaves of every implementation, the oracle's and the bounds, made once for every probe."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..case.case import Case
 from ..case.in_jax import InJax
-from ..case.stripping import dtypes_of
 from ..case.leaves import Leaves, as_numpy, widened
 from ..roundoff.bounded import Rounding, unit_roundoff
 from ..roundoff.bounds import Bounds, bounds_of
+from .arithmetic import judge_rule, judge_torch
 from .comparison import Comparison
 from .diagnosis import diagnose
 from .finding import Finding
 from .maths import held, in_float64, negligible
-from .rows import OUTSIDE, Row, apart
+from .rows import Row, apart
 from .slopes import Slope, measured_slopes
 
-MOVED = 2.0  # roundings by which an argument may be moved, for an algorithm that nobody sees
-Trusted = Literal["torch", "reference"] | None
+Trusted: TypeAlias = Literal["torch", "reference"] | None
 
 
 class Evaluation:
@@ -34,31 +32,23 @@ class Evaluation:
     """
 
     def __init__(self, case: Case, dtypes: Sequence[str] = (), trusted: Trusted = None, arithmetic: Any = None):
-        self.case, self.trusted = case, trusted
+        self.case, self.arithmetic = case, arithmetic
+        self.trusted: Trusted = trusted
         self.dtypes = [name for name in dtypes if name != case.dtype.name]
         """The other dtypes in which it will be evaluated too."""
         self.dtypes_asked = False  # whether the user named them
-        self.arithmetic = arithmetic
-        """A dtype in which the rule may compute, where its arguments are finer."""
-        self.findings: list[Finding] = []  # what was found on the way
-        self.oracle_is_torch = False  # whether torch is the oracle (oracle.py decides it), and not the plain jax function
-        self.undecided = ""  # why nobody can be called wrong, where candidates disagree and nothing decides
-        self.torch_agrees = False  # whether torch agrees with the plain function in float64
-        self.torch_is_coarse = False  # whether torch does not run in float64
         self.home: np.dtype = case.dtype  # the arguments' own dtype
-        self.lenient = False  # whether this is an extra dtype, in which the function may not be at home
+        self.is_home = True  # whether it is evaluated in that one
+        self.findings: list[Finding] = []  # what was found on the way
+        # oracle.py decides these.
+        self.oracle_is_torch = False  # and not the plain jax function
+        self.torch_agrees = False  # with the plain function, in float64
+        self.torch_is_coarse = False  # it does not run in float64
+        self.undecided = ""  # why nobody can be called wrong, where candidates disagree and nothing decides
         self._programs: dict[InJax, tuple[Any, Any]] = {}
         self._bounds: dict[Any, Bounds] = {}
 
-    def _walk(self, run: InJax, dtype: Any, inside: bool, constants: bool, moved: float = 0.0) -> Bounds:
-        key = run, np.dtype(dtype), inside, constants, moved
-        if key not in self._bounds:
-            if run not in self._programs:
-                self._programs[run] = jax.make_jaxpr(run.run_one_by_one, return_shape=True)(*self.case.args)
-            product_u = self.case.product_u if inside and np.dtype(dtype) == self.case.dtype else 0.0
-            rounding = Rounding(dtype, product_u, inside, constants, moved)
-            self._bounds[key] = bounds_of(*self._programs[run], self.case.args, rounding, sampled=True)
-        return self._bounds[key]
+    # Exact values and bounds.
 
     def maths(self, run: InJax, constants: bool = False) -> Bounds:
         """The function's value and cotangents in exact arithmetic, but for float64's rounding.
@@ -67,58 +57,38 @@ class Evaluation:
         constants: whether the errors count that the trace's constants were rounded.
         Raises NotImplementedError for a primitive that cannot be run alone.
         """
-        return self._walk(run, np.float64, False, constants)
+        return self._walk(run, Rounding(np.float64, inside=False, constants=constants))
 
-    def rounding(self, run: InJax, dtype: Any = None, inside: bool = True) -> Bounds:
-        """How far `run` may be off in the arguments' dtype (or that one); inside: as coarse as its own casts make it."""
-        return self._walk(run, self.case.dtype if dtype is None else dtype, inside, True)
+    def rounding(self, run: InJax, dtype: Any = None, inside: bool = True, moved: float = 0.0) -> Bounds:
+        """How far `run` may be off in the arguments' dtype, or in that one.
+
+        inside: as coarse as its own casts make it. moved: by how many roundings its arguments may be moved as well.
+        """
+        dtype = self.case.dtype if dtype is None else np.dtype(dtype)
+        product_u = self.case.product_u if inside and dtype == self.case.dtype else 0.0
+        return self._walk(run, Rounding(dtype, product_u, inside, moved=moved))
+
+    def _walk(self, run: InJax, rounding: Rounding) -> Bounds:
+        key = run, rounding.key
+        if key not in self._bounds:
+            self._bounds[key] = bounds_of(*self.program(run), self.case.args, rounding, sampled=True)
+        return self._bounds[key]
+
+    def program(self, run: InJax) -> tuple[Any, Any]:
+        """The jaxpr of a function's value and cotangents, and the shapes of these."""
+        if run not in self._programs:
+            self._programs[run] = jax.make_jaxpr(run.run_one_by_one, return_shape=True)(*self.case.args)
+        return self._programs[run]
 
     def exactly(self, key: Any, fun: Any, args: Any, dtype: Any = None, inside: bool = True) -> Bounds:
         """Any function of arrays, in float64, and how far it may be off there, or in `dtype`; kept by `key`."""
         key = key, dtype, inside
         if key not in self._bounds:
             traced = jax.make_jaxpr(fun, return_shape=True)(*args)
-            exact, product_u = dtype is None, 0.0 if dtype is None else self.case.product_u
-            rounding = Rounding(np.float64 if exact else dtype, product_u, inside and not exact)
+            product_u = 0.0 if dtype is None else self.case.product_u
+            rounding = Rounding(np.float64 if dtype is None else dtype, product_u, inside and dtype is not None)
             self._bounds[key] = bounds_of(*traced, args, rounding, sampled=True)
         return self._bounds[key]
-
-    @cached_property
-    def torch_in_double(self) -> Leaves:
-        """Torch's leaves in float64, or as good as it can. Raises what the torch function raises."""
-        return self._torch(self.case.args)
-
-    def forget(self) -> None:
-        """Whatever depends on who is the oracle."""
-        for name in ("want", "maths_rows", "beside", "values"):
-            self.__dict__.pop(name, None)
-
-    def torch_rounds_inside(self) -> bool:
-        """Whether torch, asked in float64, computes in a coarser dtype: its leaves then move in steps, or not at all."""
-        leaves, cotangents = widened(self.case.args)
-        step = 2.0**-30
-        one, two = (self._torch(([leaf * (1 + k * step) for leaf in leaves], cotangents)) for k in (1, 2))
-        for name, base in self.torch_in_double.items():
-            if base.size and base.dtype.kind in "fc":
-                first, second = one[name] - base, two[name] - base
-                if np.linalg.norm(second - 2 * first) > 0.1 * np.linalg.norm(first):
-                    return True
-        return False
-
-    def _torch(self, args: Any) -> Leaves:
-        assert self.case.torch is not None
-        with jax.enable_x64(True), np.errstate(all="ignore"):
-            return widened(self.case.torch(*args)) if self.torch_is_coarse else self.case.torch(*widened(args))
-
-    @cached_property
-    def slopes(self) -> dict[str, Slope]:
-        """The measured slope of the rule's own forward, for each argument."""
-        return measured_slopes(self.case, self.case.rule)
-
-    @cached_property
-    def want(self) -> Leaves:
-        """The oracle's leaves."""
-        return self.torch_in_double if self.oracle_is_torch else self.maths(self.case.plain).values
 
     @cached_property
     def of_rule(self) -> Bounds | None:
@@ -135,19 +105,59 @@ class Evaluation:
         return tuple(sorted({name for each in both for name in each.opaque}))
 
     @cached_property
+    def slopes(self) -> dict[str, Slope]:
+        """The measured slope of the rule's own forward, for each argument."""
+        return measured_slopes(self.case, self.case.rule)
+
+    # Torch.
+
+    @cached_property
+    def torch_in_double(self) -> Leaves:
+        """Torch's leaves in float64, or as good as it can. Raises what the torch function raises."""
+        return self._torch(self.case.args)
+
+    def torch_rounds_inside(self) -> bool:
+        """Whether torch, asked in float64, computes in a coarser dtype: its leaves move in steps, or not at all."""
+        leaves, cotangents = widened(self.case.args)
+        step = 2.0**-30
+        one, two = (self._torch(([leaf * (1 + k * step) for leaf in leaves], cotangents)) for k in (1, 2))
+        for name, base in self.torch_in_double.items():
+            if base.size and base.dtype.kind in "fc":
+                first, second = one[name] - base, two[name] - base
+                if np.linalg.norm(second - 2 * first) > 0.1 * np.linalg.norm(first):
+                    return True
+        return False
+
+    def _torch(self, args: Any) -> Leaves:
+        assert self.case.torch is not None
+        with jax.enable_x64(True), np.errstate(all="ignore"):
+            return widened(self.case.torch(*args)) if self.torch_is_coarse else self.case.torch(*widened(args))
+
+    # Against the oracle.
+
+    def forget(self) -> None:
+        """Whatever depends on who is the oracle."""
+        for name in ("want", "maths_rows", "beside", "values"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def want(self) -> Leaves:
+        """The oracle's leaves."""
+        return self.torch_in_double if self.oracle_is_torch else self.maths(self.case.plain).values
+
+    @cached_property
     def maths_rows(self) -> list[Row]:
         """The rule's maths against the oracle's, a row for each leaf; none where they are not known exactly."""
         if self.opaque or self.of_rule is None:
             return []
-        case, want, others = self.case, self.want, 2 if self.oracle_is_torch else 1
-        rule = self.of_rule.values
-        runs = [case.rule] + [case.plain] * others
+        case, want, rule = self.case, self.want, self.of_rule.values
+        runs = [case.rule, case.plain, *([case.plain] if self.oracle_is_torch else [])]
         tiers: Any = ([self.maths(run, constants) for run in runs] for constants in (False, True))
         if self.oracle_is_torch and self.torch_is_coarse:
             tiers = [[self.rounding(case.plain)]]
         column = case.columns.get("rule", "rule")
-        room = negligible(case, want)
-        rows = held(f"{case.prefix}{case.dtype.name} maths" if self.lenient else f"{case.prefix}maths", {column: rule}, want, tiers, room, in_float64(want))
+        name = f"{case.prefix}maths" if self.is_home else f"{case.prefix}{case.dtype.name} maths"
+        rows = held(name, {column: rule}, want, tiers, negligible(case, want), in_float64(want))
         sizes = {size for leaf in jax.tree.leaves(case.args) for size in np.shape(leaf)}
         for row in rows:
             if not row.ok:
@@ -161,9 +171,10 @@ class Evaluation:
         """By how much the rule's maths and the oracle's differ, where that is nothing in float64."""
         if self.of_rule is None:
             return {}
-        rule, fine = self.of_rule.values, {row.leaf for row in self.maths_rows if row.ok}
+        rule, want = self.of_rule.values, self.want
+        fine = [row.leaf for row in self.maths_rows if row.ok and want[row.leaf].dtype.kind in "fc"]
         with np.errstate(all="ignore"):
-            gaps = {name: np.abs(rule[name] - want) for name, want in self.want.items() if _is_real(want, name, fine)}
+            gaps = {name: np.abs(rule[name] - want[name]) for name in fine}
         return {name: np.where(np.isfinite(gap), gap, 0) for name, gap in gaps.items()}
 
     @cached_property
@@ -173,34 +184,30 @@ class Evaluation:
         if self._vmap_is_wrong(compared):
             compared = self._compared()
         fine = {row.leaf for row in self.maths_rows if row.ok}
-        self.judge_arithmetic(compared, fine, lambda inside: self.rounding(self.case.rule, self.allowed_dtype, inside).errors)
-        self._judge_torch(compared)
+        judge_rule(self, compared, fine, lambda i: self.rounding(self.case.rule, self.allowed_dtype, i).errors)
+        judge_torch(self, compared)
         return compared
 
     def _compared(self) -> Comparison:
-        case = self.case
-        bounds = self.rounding(case.plain, self.allowed_dtype)
+        case, bounds = self.case, self.rounding(self.case.plain, self.allowed_dtype)
+        # In another dtype the reference's exact values are all that is needed of it. And where torch is the oracle, the
+        # bounds are made from what differs from it: they are none for torch's own rounding.
+        left_out = [*([] if self.is_home else ["reference"]), *(["torch"] if self.oracle_is_torch else [])]
         return Comparison(
             f"{case.prefix}{case.dtype.name}",
             case.args,
-            {who: run for who, run in case.implementations.items() if who not in self._left_out},
+            {who: run for who, run in case.implementations.items() if who not in left_out},
             case.plain.run_one_by_one,
             lambda *_: self.want,
             case.dtype,
-            dtypes={name: leaf.dtype for name, leaf in self._programs[case.plain][1].items()},
+            dtypes={name: leaf.dtype for name, leaf in self.program(case.plain)[1].items()},
             second_opinion=False,  # oracle.py has asked for it
             cotangent_axis=True,
             columns=case.columns,
             bounds_from=lambda: bounds,
             beside=self.beside,
-            lenient=self.lenient,
+            lenient=not self.is_home,
         )
-
-    @property
-    def _left_out(self) -> tuple[str, ...]:
-        """The reference in other dtypes, where its exact values are all that is needed; and torch if it is the oracle:
-        then the bounds are made from what differs from it."""
-        return ("reference",) * self.lenient + ("torch",) * self.oracle_is_torch
 
     @property
     def allowed_dtype(self) -> np.dtype:
@@ -208,52 +215,10 @@ class Evaluation:
         asked = [self.case.dtype] if self.arithmetic is None else [self.case.dtype, np.dtype(self.arithmetic)]
         return max(asked, key=unit_roundoff)
 
-    def judge_arithmetic(self, compared: Comparison, fine: set[str], own: Callable[[bool], Leaves]) -> None:
-        """Where the rule's maths is right (in the leaves `fine`) and its result is not: how it computes decides.
-
-        own: how far the rule's own computation may be off, as if all of it were in the dtype under test (False), or
-        with the coarser dtypes that it casts to (True).
-        """
-        column = compared.columns.get("rule", "rule")
-        wrong = {row.leaf for row in compared.rows if row.deviations[column].problem == OUTSIDE}
-        if not wrong or not wrong <= fine:
-            return
-        if not _failing(compared.widened("rule", own(False)), column):
-            text = "the maths is right; its own way of computing loses more digits than the one it is held against"
-            self.findings.append(Finding("arithmetic", f"{compared.name} rule", "note", text))
-            return
-        inside = [dtype for dtype in self._dtypes_inside() if unit_roundoff(dtype) > unit_roundoff(self.allowed_dtype)]
-        coarsest = max(inside, key=unit_roundoff, default=None)
-        if coarsest is None or _failing(compared.widened("rule", own(True)), column):
-            compared.widened("rule", None)
-            return
-        text = f"the maths is right; it computes in {coarsest}"
-        if self.lenient and unit_roundoff(coarsest) <= unit_roundoff(self.home):
-            self.findings.append(Finding("arithmetic", f"{compared.name} rule", "note", text))
-            return
-        for row in compared.widened("rule", None):
-            if row.deviations[column].problem:
-                row.diagnosis[column] = f"{text} (arithmetic={coarsest.name!r} accepts that)"
-
-    def _judge_torch(self, compared: Comparison) -> None:
-        """Where torch agrees in float64, and not in this dtype: nobody sees its algorithm, so its arguments are moved."""
-        if not self.torch_agrees or "torch" not in compared.got or not _failing(compared.rows, "torch"):
-            return
-        moved = self._walk(self.case.plain, self.allowed_dtype, True, True, MOVED)
-        if not _failing(compared.widened("torch", moved.errors), "torch"):
-            text = "it loses more digits than the one it is held against, and no more than rounded arguments would"
-            self.findings.append(Finding("arithmetic", f"{compared.name} torch", "note", text))
-        else:
-            compared.widened("torch", None)
-
-    def _dtypes_inside(self) -> set[np.dtype]:
-        jaxpr = self._programs[self.case.rule][0].jaxpr
-        return {np.dtype(dtype) for dtype in dtypes_of(jaxpr) if jnp.issubdtype(dtype, jnp.floating)}
-
     def _vmap_is_wrong(self, compared: Comparison) -> bool:
         """Whether the vmap of the rule's pullback made its leaves wrong; if so, it is called one by one from now on."""
         rule, column = self.case.rule, compared.columns.get("rule", "rule")
-        if rule.one_by_one or self.lenient or "rule" not in compared.got:
+        if rule.one_by_one or not self.is_home or "rule" not in compared.got:
             return False
         if all(row.deviations[column].problem is None for row in compared.rows):
             return False
@@ -270,16 +235,11 @@ class Evaluation:
         return True
 
     def cast(self, dtype: Any) -> "Evaluation":
-        """The same case with every floating-point argument in another dtype, by the same kind of oracle."""
+        """The same case with every floating-point argument in another dtype, by the same kind of oracle.
+
+        Raises TypeError for complex arguments, if that dtype has no complex numbers.
+        """
         other = Evaluation(self.case.cast(dtype), (), self.trusted, self.arithmetic)
         other.oracle_is_torch, other.torch_is_coarse = self.oracle_is_torch, self.torch_is_coarse
-        other.home, other.lenient, other.torch_agrees = self.home, True, self.torch_agrees
+        other.home, other.is_home, other.torch_agrees = self.home, False, self.torch_agrees
         return other
-
-
-def _is_real(leaf: Any, name: str, names: set[str]) -> bool:
-    return name in names and leaf.dtype.kind in "fc"
-
-
-def _failing(rows: list[Row], column: str) -> bool:
-    return any(row.deviations[column].problem for row in rows if column in row.deviations)

@@ -57,7 +57,7 @@ def choose_oracle(evaluation: Evaluation) -> Evaluation:
         share = max(row.worst[1].budget for row in rows)
         if approximated:
             off = max(row.worst[1].relative for row in approximated)
-            text = f"torch and {plain} agree in float64 to {off:.0e} of the largest element: a constant, or an approximation"
+            text = f"torch and {plain} agree in float64 to {off:.0e} of the largest element, as constants may do"
             evaluation.findings.append(Finding("oracle", "torch", "note", text))
         elif not evaluation.torch_is_coarse:
             text = f"torch and {plain} agree in float64, {share:.0%} of what rounding allows"
@@ -105,7 +105,9 @@ def _resolve(evaluation: Evaluation, differ: list[Row]) -> None:
     text = f"they disagree in float64 ({where} the reference)"
     if trusted is not None:
         evaluation.oracle_is_torch = trusted == "torch"
-        evaluation.findings.append(Finding("oracle", trusted, "note", f"torch and reference: {text}; this one you trust"))
+        evaluation.findings.append(
+            Finding("oracle", trusted, "note", f"torch and reference: {text}; this one you trust")
+        )
         return
     side, why = _side_of_slopes(evaluation, [row.leaf for row in differ]), "numerical differentiation sides with {}"
     if side is None:

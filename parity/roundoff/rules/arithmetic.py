@@ -1,17 +1,12 @@
 """Rounding rules: + - * /, whole powers, sums and products of many, conversion between dtypes."""
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
-from ..bounded import Bounded, Reals, Rounding, Rule, error_of, exact, is_real, most_alike, scaled, total, unit_roundoff
-from ..estimates import fallback, in_double
-
-SUM_CONSTANT = 5.0  # for a sum of many terms; where it comes from: docs/how-it-decides.md
+from ..bounded import Bounded, Reals, Rounding, Rule, error_of, exact, is_real, scaled, total
 
 
 def _add(rounding, eqn, x, y):
@@ -59,180 +54,6 @@ def _one_minus_square(rounding, eqn, x):
     """tanh's derivative, in jax from 0.11 on: the square may be rounded before the difference is."""
     square = _square(rounding, eqn, x)
     return rounding.rounded(eqn, 1 - square.value, square.error)
-
-
-# Sums: of products, and of elements.
-
-
-def _sum(rounding, eqn, value, absolute, terms, carried, accumulator=None, alike: Any = 1) -> Bounded:
-    accumulator = accumulator or eqn.outvars[0].aval.dtype
-    if not is_real(accumulator):
-        return Bounded(value, carried)
-    likely = np.sqrt(alike) * (SUM_CONSTANT * absolute + np.sqrt(terms) * np.abs(value))
-    spread = np.minimum(terms * absolute, likely)
-    return rounding.rounded(eqn, value, total(carried, _u_of_sum(rounding, accumulator) * spread))
-
-
-def _u_of_sum(rounding: Rounding, accumulator: Any) -> float:
-    u = unit_roundoff(accumulator)
-    return u if rounding.inside else min(u, rounding.u)
-
-
-def _last_place(rounding: Rounding, accumulator: Any, value: Reals, squares: Reals) -> Reals:
-    """The ulp of a partial sum: terms that are closer together than this are rounded alike (see the docs)."""
-    if not is_real(accumulator):
-        return np.zeros(np.shape(value))
-    return 2 * _u_of_sum(rounding, accumulator) * np.sqrt(np.maximum(np.abs(value) ** 2, squares))
-
-
-def _bilinear(rounding, eqn, x, y, product: Callable[[Reals, Reals], Reals], terms: int, alike_of) -> Bounded:
-    if rounding.values_only:
-        return Bounded(product(x.value, y.value), None)
-    x, y = (rounding.factor(operand, var.aval.dtype) for operand, var in zip((x, y), eqn.invars, strict=True))
-    x_size, y_size = np.abs(x.value), np.abs(y.value)
-    carried = None if x.error is None else product(x.error, y_size)
-    if y.error is not None:
-        carried = total(carried, product(x_size if x.error is None else x_size + x.error, error_of(y)))
-    value, accumulator = product(x.value, y.value), eqn.params["preferred_element_type"]
-    last_place = _last_place(rounding, accumulator or eqn.outvars[0].aval.dtype, value, product(x_size**2, y_size**2))
-    alike = alike_of(x_size, y_size, last_place) if terms > 1 else 1
-    return _sum(rounding, eqn, value, product(x_size, y_size), terms, carried, accumulator, alike)
-
-
-FEW_ALIKE = 8
-"""If one factor of a product repeats itself no more often than this, how often the other does is not counted."""
-
-
-def _dot_general(rounding, eqn, x, y):
-    numbers = eqn.params["dimension_numbers"]
-    terms = math.prod(x.value.shape[axis] for axis in numbers[0][0])
-    return _bilinear(
-        rounding, eqn, x, y, lambda a, b: _dot(a, b, numbers), terms, lambda *sizes: _dot_alike(*sizes, numbers)
-    )
-
-
-def _dot_alike(x: Reals, y: Reals, last_place: Reals, numbers: Any) -> Reals:
-    """For each sum of products, how many of them are alike: as many as the factor repeats that repeats itself less.
-
-    Equal products of different factors are chance, and not counted. Two products x y are alike where the x are, to
-    within the sum's last place over the largest y.
-    """
-    (x_contract, y_contract), (x_batch, y_batch) = numbers
-    x, y = (_rows(*each) for each in ((x, x_batch, x_contract), (y, y_batch, y_contract)))  # [batch, free, contracted]
-    shape, last_place = last_place.shape, last_place.reshape(x.shape[0], x.shape[1], y.shape[1])
-    with np.errstate(all="ignore"):
-        x_apart = np.fmax.reduce(last_place / y.max(-1, initial=0)[:, None, :], axis=2, initial=0)
-        y_apart = np.fmax.reduce(last_place / x.max(-1, initial=0)[:, :, None], axis=1, initial=0)
-    small, large = sorted(((x, x_apart, 2), (y, y_apart, 1)), key=lambda factor: factor[0].size)
-    alike = np.expand_dims(most_alike(small[0], (2,), small[1]), small[2])
-    if np.max(alike, initial=1) > FEW_ALIKE:
-        alike = np.minimum(alike, np.expand_dims(most_alike(large[0], (2,), large[1]), large[2]))
-    return np.broadcast_to(alike, last_place.shape).reshape(shape)
-
-
-def _rows(array: Reals, batch: Sequence[int], contract: Sequence[int]) -> Reals:
-    free = [axis for axis in range(array.ndim) if axis not in (*batch, *contract)]
-    sizes = [math.prod(array.shape[axis] for axis in axes) for axes in (batch, free, contract)]
-    return array.transpose((*batch, *free, *contract)).reshape(sizes)
-
-
-def _dot(x: Reals, y: Reals, dimension_numbers: Any) -> Reals:
-    (x_contract, y_contract), (x_batch, y_batch) = dimension_numbers
-    x_axes, y_axes = list(range(x.ndim)), list(range(x.ndim, x.ndim + y.ndim))
-    for i, j in zip((*x_contract, *x_batch), (*y_contract, *y_batch), strict=True):
-        y_axes[j] = x_axes[i]
-    batch = [x_axes[i] for i in x_batch]
-    free = [a for a in x_axes + y_axes if (a in x_axes) != (a in y_axes)]
-    return np.einsum(x, x_axes, y, y_axes, batch + free, optimize=True)
-
-
-def _convolution(rounding, eqn, x, y):
-    kernel = eqn.params["dimension_numbers"].rhs_spec  # its first axis is the output's features
-    terms = math.prod(y.value.shape[axis] for axis in kernel[1:])
-
-    def alike(x_size: Reals, y_size: Reals, last_place: Reals) -> int:
-        top = np.max(last_place, initial=0)
-        with np.errstate(all="ignore"):
-            of_x = most_alike(x_size, tuple(range(x_size.ndim)), top / np.max(y_size, initial=0))
-            of_y = most_alike(y_size, tuple(kernel[1:]), top / np.max(x_size, initial=0))
-        return min(int(of_x), int(np.max(of_y, initial=1)), terms)
-
-    return _bilinear(rounding, eqn, x, y, lambda a, b: in_double(eqn, a, b)[0], terms, alike)
-
-
-def _sum_by(rounding, eqn, sums: Callable[..., Reals], inputs: Sequence[Bounded], terms: Any, alike_of: Any):
-    """A sum of the inputs' elements, where `sums` of arrays sums them; `alike_of` a sum's last place says its likes."""
-    values = [x.value for x in inputs]
-    value = sums(*values)
-    if rounding.values_only:
-        return Bounded(value, None)
-    carried = None if all(x.error is None for x in inputs) else sums(*map(error_of, inputs))
-    sizes = [np.abs(x) for x in values]
-    dtype = eqn.outvars[0].aval.dtype
-    last_place = _last_place(rounding, dtype, value, sums(*[size**2 for size in sizes])) if is_real(dtype) else 0.0
-    return _sum(rounding, eqn, value, sums(*sizes), terms, carried, alike=alike_of(last_place))
-
-
-def _reduce_sum(rounding, eqn, x):
-    axes = tuple(eqn.params["axes"])
-    terms = math.prod(x.value.shape[axis] for axis in axes)
-    alike = functools.partial(most_alike, x.value, axes)
-    return _sum_by(rounding, eqn, lambda array: array.sum(axes), [x], terms, alike)
-
-
-def _cumsum(rounding, eqn, x):
-    axis, reverse = eqn.params["axis"], eqn.params["reverse"]
-
-    def sums(array):
-        return np.flip(np.cumsum(np.flip(array, axis), axis), axis) if reverse else np.cumsum(array, axis)
-
-    def alike(last_place):
-        top = np.max(last_place, axis, initial=0)
-        return np.minimum(terms, np.expand_dims(most_alike(x.value, (axis,), top), axis))
-
-    terms = sums(np.ones(x.value.shape))
-    return _sum_by(rounding, eqn, sums, [x], terms, alike)
-
-
-def _reduce_window_sum(rounding, eqn, x):
-    terms = math.prod(eqn.params["window_dimensions"])
-
-    def alike(last_place):
-        every = tuple(range(x.value.ndim))
-        return min(terms, int(most_alike(x.value, every, np.max(last_place, initial=0))))
-
-    return _sum_by(rounding, eqn, lambda array: in_double(eqn, array)[0], [x], terms, alike)
-
-
-def _scatter_add(rounding, eqn, into, indices, updates):
-    if indices.error is not None:
-        return fallback(rounding, eqn, into, indices, updates)
-    def scatter(a, b):
-        return in_double(eqn, a, indices.value, b)[0]
-
-    def alike(last_place):
-        if np.max(terms, initial=1) <= FEW_ALIKE:
-            return terms
-        # Which element each update goes to: the derivative of their sum, with a number of its own for each element.
-        places = np.arange(1.0, into.value.size + 1).reshape(into.value.shape)
-        with jax.enable_x64(True):
-            to = np.asarray(jax.vjp(lambda b: scatter_of(into.value, b), np.zeros(updates.value.shape))[1](places)[0])
-        to = to.astype(int).ravel() - 1
-        step = np.append(last_place, 0.0)[to]  # -1: it goes nowhere
-        with np.errstate(all="ignore"):
-            grouped = np.where(step > 0, np.rint(updates.value.ravel() / step), updates.value.ravel())
-        kept = (to >= 0) & (updates.value.ravel() != 0)
-        pairs, counts = np.unique(np.stack([to[kept], grouped[kept]]), axis=1, return_counts=True)
-        likes = np.ones(into.value.size)
-        np.maximum.at(likes, pairs[0].astype(int), counts)
-        return likes.reshape(into.value.shape)
-
-    def scatter_of(a, b):
-        names = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
-        return jax.lax.scatter_add(a, indices.value, b, **{name: eqn.params[name] for name in names})
-
-    terms = 1 if rounding.values_only else scatter(np.ones(into.value.shape), np.ones(updates.value.shape))
-    return _sum_by(rounding, eqn, scatter, [into, updates], terms, alike)
 
 
 def _reduce_prod(rounding, eqn, x):
@@ -285,12 +106,6 @@ RULES: dict[str, Rule] = {
     "integer_pow": _integer_pow,
     "square": _square,
     "one_minus_square": _one_minus_square,
-    "dot_general": _dot_general,
-    "conv_general_dilated": _convolution,
-    "reduce_sum": _reduce_sum,
-    "cumsum": _cumsum,
-    "reduce_window_sum": _reduce_window_sum,
-    "scatter-add": _scatter_add,
     "reduce_prod": _reduce_prod,
     "convert_element_type": _convert,
     "reduce_precision": _reduce_precision,
