@@ -127,7 +127,7 @@ def examine(
 
 
 def _same_outputs(case: Case) -> None:
-    """Raises ValueError where the rule's call fails or the reference's outputs are others."""
+    """Raises ValueError where the rule's call fails, the reference's outputs are others or cotangents do not fit."""
     shapes = {}
     for who, run in case.in_jax.items():
         try:
@@ -139,6 +139,7 @@ def _same_outputs(case: Case) -> None:
             raise ValueError(f"the {who} has no floating-point output, so there is nothing to differentiate")
     if len(set(map(str, shapes.values()))) > 1:
         raise ValueError(f"the rule returns {shapes['rule']}, the reference {shapes['reference']}: they must be alike")
+    _ = case.cotangents
 
 
 def _about(evaluation: Evaluation) -> dict[str, str]:

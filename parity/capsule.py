@@ -73,9 +73,9 @@ def save_capsule(
         raise CapsuleError(f"checks: a probe of your own ({own[0]}) cannot be saved: give names only")
     inputs = {"args": tuple(args), "kwargs": kwargs, "torch_kwargs": torch_kwargs, "cotangents": cotangents}
     nondiff = [nondiff] if isinstance(nondiff, str) else nondiff
-    options: dict[str, Any] = {"static_argnums": list(static_argnums), "nondiff": list(nondiff), "checks": list(checks)}
-    options |= {"dtypes": None if dtypes is None else list(dtypes), "trusted": trusted, "arithmetic": arithmetic}
-    options |= {"allow_unjudged": allow_unjudged, "seed": seed}
+    listed = {"static_argnums": static_argnums, "nondiff": nondiff, "checks": checks, "dtypes": dtypes}
+    options: dict[str, Any] = {name: None if given is None else list(given) for name, given in listed.items()}
+    options |= {"trusted": trusted, "arithmetic": arithmetic, "allow_unjudged": allow_unjudged, "seed": seed}
     inputs, report = _first_rows(inputs, report, lambda cut: _run(_import_all(names), cut, options))
     arrays: dict[str, Any] = {}
     contents = {
@@ -118,8 +118,8 @@ def replay(path: str | os.PathLike[str]) -> Report:
         raise CapsuleError(f"{path} is a damaged capsule") from error
     with jax.default_matmul_precision(precision), jax.enable_x64(x64):
         report, now = _run(functions, inputs, options), _here()
-    changed = [f"{n} was {then.get(n)}, is {now.get(n)}" for n in then | now if then.get(n) != now.get(n)]
-    about = {"failed then": "; ".join(failures[:3]) or "nothing", "changed": "; ".join(changed) or "nothing"}
+    changed = "; ".join(f"{n} was {then.get(n)}, is {now.get(n)}" for n in then | now if then.get(n) != now.get(n))
+    about = {"failed then": "; ".join(failures[:3]) or "nothing", "changed": changed or "nothing"}
     return dataclasses.replace(report, about=report.about | about)
 
 
@@ -222,8 +222,8 @@ def _decode(node: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
 
 def _here() -> dict[str, Any]:
     """Versions and flags that a result may depend on."""
-    packages = ("jax", "jaxlib", "numpy", "torch", "pullback")
-    here = {"python": platform.python_version()} | {name: version(name) for name in packages if find_spec(name)}
+    installed = filter(find_spec, ("jax", "jaxlib", "numpy", "torch", "pullback"))
+    here = {"python": platform.python_version()} | {name: version(name) for name in installed}
     flags = {"matmul precision": "jax_default_matmul_precision", "x64": "jax_enable_x64"}
     here |= {name: getattr(jax.config, flag) for name, flag in flags.items()}
     return here | {name: text for name, text in os.environ.items() if name == "XLA_FLAGS" or name.startswith("JAX_")}

@@ -19,6 +19,7 @@ MAY_IMPORT = {
         "matplotlib",
         "numpy",
         "rich",
+        "scipy",
         "torch",
         "pullback.functional",
         "pullback.data",

@@ -34,11 +34,12 @@ class Case:
     product_u: float = 0.0  # how far jax's device rounds the operands of float32 products (roundoff/products.py)
     prefix: str = ""  # what stands before the name of each comparison in a report
     columns: dict[str, str] = field(default_factory=dict)  # how a report calls an implementation, where not by its name
+    distrusts_reference: bool = False  # it was found wrong: it is compared like the others, and nothing derived from it
 
     @property
     def plain(self) -> InJax:
         """What jax differentiates by itself: the reference, else the rule's own primal without its rules."""
-        return self.stripped if self.reference is None else self.reference
+        return self.stripped if self.reference is None or self.distrusts_reference else self.reference
 
     @property
     def in_jax(self) -> dict[str, InJax]:

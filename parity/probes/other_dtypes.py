@@ -37,6 +37,7 @@ def _in_dtype(evaluation: Evaluation, other: Evaluation, dtype: str) -> Iterator
     except Exception as error:
         yield Finding("dtypes", dtype, "note", f"not offered in it: {first_line(error)}")
         return
+    errors = values.errors
     if (error := values.raised.get("rule")) is not None:
         yield Finding("dtypes", dtype, "note", f"the rule is not offered in it: {first_line(error)}")
         return
@@ -49,7 +50,7 @@ def _in_dtype(evaluation: Evaluation, other: Evaluation, dtype: str) -> Iterator
     if dtype == "float64":
         yield from _approximated(values)
     yield from other.findings
-    outcome = values.outcome
+    outcome = values.outcome._replace(errors=errors)
     if evaluation.dtypes_asked:
         yield outcome
     else:

@@ -7,9 +7,9 @@ from ..verdict.comparison import Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding
 from ..verdict.oracle import side_with_the_slope
-from .compiled import compiled
 from .kinks import kink_findings
 from .numerical import numerical_findings
+from .one_program import compiled
 from .other_dtypes import dtype_findings
 from .second_order import second_findings, second_parts
 from .structure import linearity_findings, rule_findings, structure_findings

@@ -17,7 +17,7 @@ from ..verdict.comparison import Comparison, Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
 from ..verdict.maths import negligible
-from .compiled import Part, Run, compiled
+from .one_program import Part, Run, compiled
 
 
 def _bars(run: InJax, leaves: Sequence[Any], diff: Sequence[Any], cotangents: Sequence[Any]) -> Any:

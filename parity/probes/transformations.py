@@ -16,7 +16,7 @@ from ..roundoff.products import local_device
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
 from ..verdict.rows import apart
-from .compiled import Part, Run, compiled
+from .one_program import Part, Run, compiled
 
 Transformed = Callable[[Any, Any], Leaves]  # `(leaves, cotangents) -> named leaves`, inside jax
 

@@ -195,7 +195,7 @@ def verdict(report: ReportData) -> str:
     if not report.oracle_stands:
         return "FAIL: the oracle and a second computation disagree in float64 already, so there is nothing to judge by."
     if report.undecided:
-        return f"FAIL: {failed} of {count} differ, and who is wrong is undecided: {report.undecided}."
+        return f"FAIL: {failed} of {count} differ, and who is wrong is undecided."
     if failed and report.is_port:
         return f"FAIL: your port differs from torch, in {failed} of {count}.{further}"
     if failed:

@@ -94,18 +94,32 @@ class Rounding:
 
     product_u: what is rounded off the operands of float32 products, relative to themselves (products.py).
     inside: whether the dtypes that the jaxpr names count too, where they are coarser. If not, a cast to bfloat16 inside
-    is no reason for another result.
+    is no reason for another result. home: with inside, only dtypes count that are coarser than this one.
     constants: whether numbers in the program's text, and arrays that it closes over, were rounded to their dtype.
     moved: by how many roundings the arguments may be moved; an algorithm that nobody sees is as good as its dtype
     allows if it is right for arguments so moved (backward stable: Higham 2002, section 1.5).
     """
 
     def __init__(
-        self, dtype: Any, product_u: float = 0.0, inside: bool = True, constants: bool = True, moved: float = 0.0
+        self,
+        dtype: Any,
+        product_u: float = 0.0,
+        inside: bool = True,
+        constants: bool = True,
+        moved: float = 0.0,
+        home: Any = None,
     ):
         self.u, self.underflow, self.product_u = unit_roundoff(dtype), _underflow(dtype), product_u
         self.inside, self.constants, self.moved = inside, constants, moved
-        self.key = np.dtype(dtype), product_u, inside, constants, moved  # two that are asked the same have the same
+        self._counted_from = 0.0 if home is None else unit_roundoff(home)
+        self.key = (
+            np.dtype(dtype),
+            product_u,
+            inside,
+            constants,
+            moved,
+            self._counted_from,
+        )  # two that are asked the same have the same
         self.values_only = False  # whether the rules may leave out the errors
         self.gates = self.kinks = 0
         self.kink_at: list[tuple[int, ...]] = []
@@ -114,11 +128,15 @@ class Rounding:
 
     def u_of(self, dtype: Any) -> float:
         """u of an operation whose result has that dtype."""
-        return max(self.u, unit_roundoff(dtype)) if self.inside else self.u
+        return max(self.u, unit_roundoff(dtype)) if self.counts(dtype) else self.u
 
     def underflow_of(self, dtype: Any) -> float:
         """What may be lost where such a result is tiny."""
-        return max(self.underflow, _underflow(dtype)) if self.inside else self.underflow
+        return max(self.underflow, _underflow(dtype)) if self.counts(dtype) else self.underflow
+
+    def counts(self, dtype: Any) -> bool:
+        """Whether an operation rounds to the dtype that the jaxpr names for it."""
+        return self.inside and unit_roundoff(dtype) > self._counted_from
 
     def argument(self, leaf: Any) -> Bounded:
         """An argument: exact, unless it may be moved."""

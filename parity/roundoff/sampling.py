@@ -112,7 +112,7 @@ class _Sampler:
             return x
         if error is not None and np.any(error):
             x = self.moved(x, error)
-        if x.varied and self.rounding.inside:
+        if x.varied and self.rounding.counts(dtype):
             top = float(jnp.finfo(dtype).max)
             beyond = np.abs(x.value) > top
             beyond[0] = False

@@ -164,9 +164,13 @@ class Comparison:
         return rows
 
     @property
+    def errors(self) -> dict[str, str]:
+        """Who raised in this comparison -> the whole traceback."""
+        return {f"{self.name} {who}": "".join(traceback.format_exception(e)) for who, e in self.raised.items()}
+
+    @property
     def outcome(self) -> Outcome:
         """The rows and figures, without the arrays."""
         bounds = self.bounds
-        errors = {f"{self.name} {who}": "".join(traceback.format_exception(e)) for who, e in self.raised.items()}
         band = bounds.gates, bounds.kinks, bounds.kink_at
-        return Outcome(self.rows, *band, self.oracle_budget, bounds.fallbacks, errors)
+        return Outcome(self.rows, *band, self.oracle_budget, bounds.fallbacks, self.errors)

@@ -1,6 +1,7 @@
 """A case, evaluated: the leaves of every implementation, the oracle's and the bounds, made once for every probe."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
@@ -67,6 +68,10 @@ class Evaluation:
         dtype = self.case.dtype if dtype is None else np.dtype(dtype)
         product_u = self.case.product_u if inside and dtype == self.case.dtype else 0.0
         return self._walk(run, Rounding(dtype, product_u, inside, moved=moved))
+
+    def exact_but_inside(self, run: InJax) -> Bounds:
+        """`maths`, where casts to a coarser dtype than the arguments' round: so torch rounds too, asked in float64."""
+        return self._walk(run, Rounding(np.float64, home=self.case.dtype))
 
     def _walk(self, run: InJax, rounding: Rounding) -> Bounds:
         key = run, rounding.key
@@ -137,8 +142,13 @@ class Evaluation:
 
     def forget(self) -> None:
         """Whatever depends on who is the oracle."""
-        for name in ("want", "maths_rows", "beside", "values"):
+        for name in ("want", "maths_rows", "beside", "values", "opaque"):
             self.__dict__.pop(name, None)
+
+    def distrust_reference(self) -> None:
+        """From now on the reference is one of the candidates only: the rule's own primal takes its place."""
+        self.case = replace(self.case, distrusts_reference=True)
+        self.forget()
 
     @cached_property
     def want(self) -> Leaves:
@@ -190,9 +200,10 @@ class Evaluation:
 
     def _compared(self) -> Comparison:
         case, bounds = self.case, self.rounding(self.case.plain, self.allowed_dtype)
-        # In another dtype the reference's exact values are all that is needed of it. And where torch is the oracle, the
-        # bounds are made from what differs from it: they are none for torch's own rounding.
-        left_out = [*([] if self.is_home else ["reference"]), *(["torch"] if self.oracle_is_torch else [])]
+        # In another dtype the reference's exact values are all that is needed of it. And bounds that are made from what
+        # differs from torch are none for torch's own rounding.
+        unbounded = self.oracle_is_torch and not self.torch_agrees
+        left_out = [*([] if self.is_home else ["reference"]), *(["torch"] if unbounded else [])]
         return Comparison(
             f"{case.prefix}{case.dtype.name}",
             case.args,

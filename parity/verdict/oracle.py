@@ -24,11 +24,8 @@ def choose_oracle(evaluation: Evaluation) -> Evaluation:
     differentiation agrees; and if that cannot tell, nobody is called wrong (`evaluation.undecided`).
     Raises ValueError if the plain function cannot be evaluated.
     """
+    opaque = _opaque(evaluation)
     case, plain = evaluation.case, plain_name(evaluation)
-    try:
-        opaque = evaluation.maths(case.plain).opaque
-    except NotImplementedError as error:
-        raise ValueError(f"nothing to compare with: {plain} cannot be evaluated in float64: {error}") from error
     if evaluation.opaque:
         names = ", ".join(evaluation.opaque)
         text = f"{names} can only be run in its own dtype: the maths is judged in {case.dtype}, not in float64"
@@ -71,14 +68,27 @@ def choose_oracle(evaluation: Evaluation) -> Evaluation:
     return evaluation
 
 
+def _opaque(evaluation: Evaluation) -> tuple[str, ...]:
+    """What runs in its own dtype in the plain function; a reference that cannot be evaluated is left behind."""
+    plain = plain_name(evaluation)
+    try:
+        return evaluation.maths(evaluation.case.plain).opaque
+    except Exception as error:
+        if evaluation.case.reference is None or evaluation.case.distrusts_reference:
+            text = f"nothing to compare with: {plain} cannot be evaluated in float64: {first_line(error)}"
+            raise ValueError(text) from error
+        evaluation.findings.append(Finding("oracle", plain, "FAIL", f"cannot be evaluated: {first_line(error)}"))
+    evaluation.distrust_reference()
+    return _opaque(evaluation)
+
+
 def _torch_rows(evaluation: Evaluation) -> list[Row]:
     case, want = evaluation.case, evaluation.maths(evaluation.case.plain).values
     tiers: Any
     if evaluation.torch_is_coarse:
         tiers = [[evaluation.rounding(case.plain)]]
     else:
-        sharp, inside = evaluation.maths(case.plain), lambda: evaluation.rounding(case.plain, np.float64)
-        tiers = (tier() for tier in (lambda: [sharp, sharp], lambda: [inside(), inside()]))
+        tiers = (2 * [bounds(case.plain)] for bounds in (evaluation.maths, evaluation.exact_but_inside))
     found = evaluation.torch_in_double
     dtypes = in_float64(found)
     return held("torch", {"torch": found}, want, tiers, negligible(case, want), dtypes)
@@ -117,8 +127,16 @@ def _resolve(evaluation: Evaluation, differ: list[Row]) -> None:
         text = f"{evaluation.undecided}, and the rule agrees with neither: say whom to trust (trusted='torch')"
         evaluation.findings.append(Finding("oracle", "undecided", "FAIL", text))
         return
-    evaluation.oracle_is_torch = side == "torch"
     evaluation.findings.append(Finding("oracle", side, "note", f"torch and reference: {text}; {why.format(side)}"))
+    _take_side(evaluation, side)
+
+
+def _take_side(evaluation: Evaluation, side: str) -> None:
+    evaluation.oracle_is_torch = side == "torch"
+    if evaluation.oracle_is_torch:
+        evaluation.distrust_reference()
+        rows = _torch_rows(evaluation)
+        evaluation.torch_agrees = all(row.ok for row in rows)
 
 
 def _candidates(evaluation: Evaluation) -> Mapping[str, Leaves]:
@@ -178,7 +196,8 @@ def side_with_the_slope(evaluation: Evaluation) -> None:
 
 def plain_name(evaluation: Evaluation) -> str:
     """What a report calls the plain jax function."""
-    return OWN_PRIMAL if evaluation.case.reference is None else "reference"
+    case = evaluation.case
+    return OWN_PRIMAL if case.reference is None or case.distrusts_reference else "reference"
 
 
 def oracle_name(evaluation: Evaluation) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from pullback.parity import Probe, check
 from pullback.parity import capsule as capsule_module
-from pullback.parity._check import CHECKS, DTYPES
+from pullback.parity._check import CHECKS
 from pullback.parity.capsule import CapsuleError, import_by_name, name_of, replay, save_capsule
 
 MODULE = """
@@ -100,7 +100,7 @@ def test_a_replay_is_the_same_run(rules, tmp_path, calls, dtype):
     ((rule, replayed), options) = calls[0]
     assert rule is rules.wrong and options["reference"] is rules.plain
     assert replayed.dtype == x.dtype and replayed.tobytes() == x.tobytes()
-    assert (options["seed"], options["checks"], options["dtypes"]) == (5, ["values"], list(DTYPES))
+    assert (options["seed"], options["checks"], options["dtypes"]) == (5, ["values"], None)
     assert again.rows == report.rows and not again.ok
     assert f"{dtype} x_bar: rule" in again.about["failed then"] and again.about["changed"] == "nothing"
 
@@ -114,7 +114,10 @@ def test_all_checks_are_made_unless_said(rules, tmp_path):
         "static_argnums": [],
         "nondiff": [],
         "checks": list(CHECKS),
-        "dtypes": list(DTYPES),
+        "dtypes": None,
+        "trusted": None,
+        "arithmetic": None,
+        "allow_unjudged": False,
         "seed": 0,
     }
     assert contents["functions"] == {"rule": "capsule_rules:wrong"}

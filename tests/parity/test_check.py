@@ -85,12 +85,15 @@ def test_in_every_dtype(whole):
     for dtype in ("float32", "float64", "bfloat16", "float16"):
         rows = [row for row in whole.rows if row.check == dtype]
         assert sorted(row.leaf for row in rows) == sorted(leaves)
-        assert all(row.dtype == dtype and list(row.deviations) == ["rule", "reference", "torch"] for row in rows)
+        who = ["rule", "reference", "torch"] if dtype == "float32" else ["rule", "torch"]
+        assert all(row.dtype == dtype and list(row.deviations) == who for row in rows)
 
 
 def test_every_check_has_its_line(whole):
     made = {finding.check for finding in whole.findings}
-    assert made == {"oracle", "linearity", *CHECKS} - {"values", "dtypes"}
+    assert made == {"oracle", "maths", "linearity", *CHECKS} - {"values", "dtypes"}
+    assert set(of(whole, "maths")) == {"y", "y (primal)", "x_bar", "w_bar", "b_bar"}
+    assert {status for status, _ in of(whole, "maths").values()} == {"pass"}
     assert of(whole, "rule ran") == {"lin": ("pass", "its jaxpr holds lin (custom_vjp)")}
     assert of(whole, "structure") == {"cotangents": ("pass", "each has its primal's shape and dtype")}
     assert {status for status, _ in of(whole, "linearity").values()} == {"pass"}
@@ -101,7 +104,7 @@ def test_what_ran_is_told(whole):
     assert whole.about["rule"] == "lin"
     assert whole.about["arguments"] == "x float32[2,3], w float32[3,2], b float32[2]"
     assert whole.about["against"] == "reference, torch"
-    assert whole.about["oracle"] == "torch, in float64"
+    assert whole.about["oracle"] == "reference, in float64"
     assert "seed 0" in whole.about["cotangents"]
     assert f"jax {jax.__version__}" in whole.about["versions"] and "torch 2" in whole.about["versions"]
     assert "matmul precision" in whole.about["device"]
@@ -109,12 +112,18 @@ def test_what_ran_is_told(whole):
 
 def test_only_what_was_asked_for():
     for chosen in CHECKS:
-        report = parity.check(ruled(right), X[:1], checks=[chosen], dtypes=["bfloat16"], reference=square)
+        report = parity.check(ruled(right), X[:1], checks=[chosen], reference=square)
         made = {finding.check for finding in report.findings}
-        assert made == {"oracle", "linearity"} | ({chosen} - {"values", "dtypes"}), chosen
+        assert made == {"maths", "linearity"} | ({chosen} - {"values", "dtypes"}), chosen
         checks = {row.check for row in report.rows}
-        extra = {"dtypes": {"bfloat16"}, "transformations": {"grad of grad", "forward over reverse"}}
+        extra = {"transformations": {"grad of grad", "forward over reverse"}}
+        extra["dtypes"] = {"float64", "bfloat16", "float16"}
         assert checks == {"float32"} | extra.get(chosen, set()), chosen
+
+
+def test_dtypes_that_are_named_are_tried():
+    report = parity.check(ruled(right), X[:1], checks=(), dtypes=["bfloat16"], reference=square)
+    assert {row.check for row in report.rows} == {"float32", "bfloat16"}
 
 
 def test_an_unknown_check():
@@ -138,9 +147,8 @@ WRONG = {
     "mean": (lambda x, g: 2 * x * g / 3, "1/3 of what it should be, 3 the length of an axis: a mean for a sum?"),
     "bfloat16": (
         lambda x, g: (2 * x * g).astype(jnp.bfloat16).astype(x.dtype),
-        "outside the bound of float32, inside that of bfloat16: lower precision used?",
+        "the maths is right; it computes in bfloat16 (arithmetic='bfloat16' accepts that)",
     ),
-    "NaN": (lambda x, g: jnp.where(x == 2.3, jnp.nan, 2 * x * g), "5 of 30 elements are not finite"),
 }
 
 
@@ -343,7 +351,8 @@ def test_a_torch_function_that_raises_is_reported_beside_the_others():
     report = parity.check(ruled(right), X, reference=square, torch=broken, **FEW)
     assert not report.ok and report.culprits == ["torch"]
     assert set(problems(report, "torch").values()) == {"raised RuntimeError: out of luck"}
-    assert of(report, "oracle")["torch"] == ("FAIL", "cannot be evaluated in float64: RuntimeError: out of luck")
+    status, text = of(report, "oracle")["torch"]
+    assert status == "note" and "it does not run in float64 (RuntimeError: out of luck)" in text
 
 
 def test_a_detached_torch_function_is_told_so():
@@ -377,7 +386,9 @@ def test_a_rule_that_runs_in_one_dtype_only():
     report = parity.check(
         lambda x: x * scale, X, reference=lambda x: x * scale.astype(x.dtype), checks=["dtypes"], dtypes=["bfloat16"]
     )
-    assert {row.check for row in report.rows} == {"float32", "bfloat16"}
+    assert {row.check for row in report.rows} == {"float32"} and report.ok
+    status, text = of(report, "dtypes")["bfloat16"]
+    assert status == "note" and text.startswith("the rule is not offered in it: ")
 
 
 def test_beyond_float16_is_no_fault():
@@ -398,7 +409,6 @@ def test_float64_beside_float32():
 @pytest.mark.parametrize(
     ("args", "error", "text"),
     [
-        ((f32([1, np.nan]),), ValueError, "argument x holds nan at [1]: give finite numbers to check at"),
         ((np.arange(3),), ValueError, "no argument is a floating-point array, so there is nothing to differentiate"),
         ((2.0,), TypeError, "argument x is a float, not an array: make it an array to differentiate it, or give its"),
     ],
@@ -574,7 +584,7 @@ def test_the_whole_traceback_of_whoever_raises_is_in_the_report():
 
 
 def test_the_traceback_of_a_reference_too():
-    # Its value is right in float64, where the oracle is chosen; in float32 it raises.
+    # In float32 its backward raises, and so there is no oracle to be made of it.
     def reference(x):
         return ruled(lambda x, g: broken(x) if x.dtype == jnp.float32 else 3 * x * g)(x)
 
@@ -594,7 +604,8 @@ def test_who_raises_in_one_dtype_only():
         return x * x
 
     report = parity.check(square, X, torch=theirs, checks=["dtypes"], dtypes=["bfloat16", "float16"])
-    assert list(report.errors) == ["bfloat16 torch"] and report.culprits == ["torch"]
+    assert list(report.errors) == ["bfloat16 torch"] and report.culprits == [] and report.ok
+    assert of(report, "dtypes")["bfloat16"] == ("note", "torch's function is not offered in it: TypeError: no bfloat16")
 
 
 def test_a_rule_that_is_wrong_under_vmap_only():
@@ -638,7 +649,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from pullback import parity
-from pullback.parity.verdict import comparison, evaluation
+from pullback.parity.verdict import evaluation
 
 count = dict.fromkeys(["primal", "forward", "torch", "walks"], 0)
 inside, compiled = [], []
@@ -667,8 +678,7 @@ logger.addHandler(Names())
 logger.propagate = False
 events = []
 jax.monitoring.register_event_duration_secs_listener(lambda name, *args, **options: events.append(name))
-walk = counted("walks", comparison.rounding_bounds)
-comparison.rounding_bounds = evaluation.rounding_bounds = walk
+evaluation.bounds_of = counted("walks", evaluation.bounds_of)
 
 def mse(output, targ):
     return jnp.mean((output - targ) ** 2)
@@ -695,8 +705,8 @@ def test_each_thing_is_computed_once():
     said = json.loads(done.stdout.splitlines()[-1])
     count, compiled = said["count"], "\n".join(said["compiled"])
     assert said["ok"], said["report"]
-    assert count["walks"] == 5, "one for each dtype, and one for both second derivatives"
+    assert count["walks"] == 14, "three for each dtype (a bound, two exact values), and two for second derivatives"
     assert count["primal"] + count["forward"] <= 11, count
-    assert count["torch"] <= 9, count
+    assert count["torch"] <= 20, count
     assert count["compiles"] == len(said["compiled"]), compiled
-    assert count["compiles"] <= 22, f"{count['compiles']} programs were compiled:\n{compiled}"
+    assert count["compiles"] <= 14, f"{count['compiles']} programs were compiled:\n{compiled}"

@@ -31,7 +31,7 @@ def _sum(rounding, eqn, value, absolute, terms, carried, accumulator=None, alike
 
 def _u_of_sum(rounding: Rounding, accumulator: Any) -> float:
     u = unit_roundoff(accumulator)
-    return u if rounding.inside else min(u, rounding.u)
+    return u if rounding.counts(accumulator) else min(u, rounding.u)
 
 
 def _last_place(rounding: Rounding, accumulator: Any, value: Reals, squares: Reals) -> Reals:
