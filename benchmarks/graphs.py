@@ -146,32 +146,38 @@ def _spoiled(leaf: np.ndarray, want: np.ndarray, bound: np.ndarray, floor: float
     return spoiled
 
 
+def tallies(count: int) -> dict[str, list[Tally]]:
+    """So many graphs, by dtype."""
+    found: dict[str, list[Tally]] = {"float32": [], "bfloat16": []}
+    for seed in track(range(count), "random graphs"):
+        name = list(found)[seed % 2]
+        found[name].append(tally(seed, jnp.dtype(name)))
+    return found
+
+
+def report(found: dict[str, list[Tally]]) -> bool:
+    """Prints what was found; whether nothing was called wrong, everything planted was caught, and float32 judged."""
+    fine = True
+    for dtype, each in ((dtype, each) for dtype, each in found.items() if each):
+        wrong, unjudged = [x for t in each for x in t.wrong], [x for t in each for x in t.unjudged]
+        planted, caught = sum(t.planted for t in each), sum(t.caught for t in each)
+        out = np.concatenate([t.out for t in each])
+        beyond = ", ".join(f"{np.count_nonzero(out > k):,} beyond {k}" for k in (2, 3, 4, 5, 6))
+        for line in [*(f"{line} is called wrong" for line in wrong), *(f"{line} is not judged" for line in unjudged)]:
+            print(line)
+        print(
+            f"{dtype}: {len(wrong)} leaves of {len(each)} graphs called wrong, {len(unjudged)} not judged; "
+            f"{caught} of {planted} planted errors caught. "
+            f"Of {out.size:,} errors, in standard deviations of their samples: {beyond}; the largest {out.max():.2f}"
+        )
+        fine = fine and not wrong and caught == planted and not (unjudged and dtype == "float32")
+    return fine
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--graphs", type=int, default=100, help="how many graphs (default 100)")
-    count = options.parse_args().graphs
-    found = {dtype: [] for dtype in (jnp.float32, jnp.bfloat16)}
-    for seed in track(range(count), "random graphs"):
-        dtype = (jnp.float32, jnp.bfloat16)[seed % 2]
-        found[dtype].append(tally(seed, dtype))
-    sys.exit(not all([report(np.dtype(dtype).name, tallies) for dtype, tallies in found.items()]))
-
-
-def report(dtype: str, tallies: list[Tally]) -> bool:
-    """Prints what was found; whether it is as it should be."""
-    wrong = [line for each in tallies for line in each.wrong]
-    unjudged = [line for each in tallies for line in each.unjudged]
-    planted, caught = sum(each.planted for each in tallies), sum(each.caught for each in tallies)
-    out = np.concatenate([each.out for each in tallies])
-    beyond = ", ".join(f"{np.count_nonzero(out > k):,} beyond {k}" for k in (2, 3, 4, 5, 6))
-    print("\n".join(["", *wrong, *(f"{line} (not judged)" for line in unjudged)]).strip())
-    print(
-        f"{dtype}: {len(wrong)} leaves of {len(tallies)} graphs called wrong, {len(unjudged)} not judged; "
-        f"{caught} of {planted} planted errors caught. "
-        f"Of {out.size:,} errors, in standard deviations of their samples: "
-        f"{beyond}; the largest {out.max():.2f}"
-    )
-    return not wrong and caught == planted and not (unjudged and dtype == "float32")
+    sys.exit(not report(tallies(options.parse_args().graphs)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 Wrong rules: each is planted with every error of parity/mutation/planted_errors.py, and `parity.mutants` says which were
 caught. Right runs: the whole net in six implementations, seeded, in float32 and bfloat16, with 1 to 50,000 rows and 1
 to 512 hidden units (both drawn evenly on a logarithmic scale); none may fail. Rows beyond those of the data set are
-drawn from it again. Exit code 0 if every error that is one is caught and no right run fails.
+drawn from it again. And 100 random deep graphs, with errors planted above the floors that are stated for them
+(benchmarks/graphs.py). Exit code 0 if every error that is one is caught and no right run fails.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import numpy as np
 from rich.progress import track
 
 from pullback import parity
+from pullback.benchmarks import graphs
 from pullback.data import load_mnist
 from pullback.functional import conv2d, fused_mlp_loss, init_mlp, leaky_relu, lin, mlp_loss, mse, relu, shifted_relu
 from pullback.parity.lesson import in_jax
@@ -73,15 +75,18 @@ def right_runs(count: int) -> list[str]:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--runs", type=int, default=200, help="how many right runs (default 200)")
-    runs = options.parse_args().runs
+    options.add_argument("--graphs", type=int, default=100, help="how many random graphs (default 100)")
+    given = options.parse_args()
+    runs = given.runs
     scores = mutation_scores()
     failed = right_runs(runs)
+    deep = graphs.tallies(given.graphs)
     for score in scores:
         print(score)
     caught, survived = sum(len(s.caught) for s in scores), sum(len(s.survivors) for s in scores)
     print(f"wrong rules: {caught} of {caught + survived} caught")
     print("\n".join(failed) + ("\n" if failed else "") + f"right runs: {len(failed)} of {runs} called wrong")
-    sys.exit(bool(survived or failed))
+    sys.exit(bool(survived or failed or not graphs.report(deep)))
 
 
 if __name__ == "__main__":
