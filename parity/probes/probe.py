@@ -35,12 +35,12 @@ def _values(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
     if rows := [row for row in evaluation.maths_rows if not row.ok and row.leaf not in failed]:
         yield outcome._replace(rows=rows)
     for row in evaluation.maths_rows:
-        if row.ok and not row.unjudged:
-            share = row.worst[1].budget
-            text = f"the rule's exact values are the oracle's, {share:.0%} of what float64's rounding allows"
-            yield Finding("maths", row.leaf, "pass", text)
-        elif row.ok:
+        if row.ok and row.unjudged:
             yield Finding("maths", row.leaf, "note", f"not judged in float64: {row.reason}")
+    if fine := [row for row in evaluation.maths_rows if row.ok and not row.unjudged]:
+        share = max(row.worst[1].budget for row in fine)
+        text = f"the rule's exact values are the oracle's, within {share:.0%} of what float64's rounding allows"
+        yield Finding("maths", ", ".join(row.leaf for row in fine), "pass", text)
     side_with_the_slope(evaluation)
     if "rule" in values.got:  # what it raised is in the rows
         yield from linearity_findings(names, values.got["rule"], values.allowed_to("rule"))

@@ -120,13 +120,27 @@ def test_options_of_a_rule_arrive(run, rules, monkeypatch):
     monkeypatch.setattr(parity, "check", lambda *args, **options: given.update(options, args=args) or report)
     run(
         *("parity", "--rule", "my_rules:right", "--reference", "my_rules:plain", "--torch", "my_rules:wrong"),
-        *("--args", "my_rules:PAIR", "--checks", "rule-ran, kinks", "--seed", "7"),
+        *("--args", "my_rules:PAIR", "--checks", "rule-ran, kinks", "--seed", "7", "--dtypes", "float64, bfloat16"),
+        *("--trusted", "torch", "--arithmetic", "bfloat16", "--allow-unjudged"),
     )
     import my_rules  # pyright: ignore[reportMissingImports]
 
     assert given["args"] == (my_rules.right, my_rules.X) and given["kwargs"] == {"scale": 3}
     assert given["reference"] is my_rules.plain and given["torch"] is my_rules.wrong
     assert given["checks"] == ["rule ran", "kinks"] and given["seed"] == 7
+    assert given["dtypes"] == ["float64", "bfloat16"] and given["trusted"] == "torch"
+    assert given["arithmetic"] == "bfloat16" and given["allow_unjudged"] is True
+
+
+def test_what_could_not_be_judged_is_3(run, rules):
+    with (rules / "my_rules.py").open("a") as file:
+        file.write("\n\ndef lost(x):\n    return ((x + 30000) - 30000) ** 2\n\n\nTINY = (X * 1e-3,)\n")
+    asked = *RULE, "--rule", "my_rules:lost", "--args", "my_rules:TINY", "--json", "report.json"
+    result = run(*asked)
+    assert result.exit_code == 3, result.output
+    assert result.stdout.splitlines()[-1].startswith("NOT JUDGED: ")
+    assert json.loads((rules / "report.json").read_text())["unjudged"][0]["leaf"].startswith("float32 ")
+    assert run(*asked, "--allow-unjudged").exit_code == 0
 
 
 def test_a_wrong_rule_is_1_and_can_be_run_again(run, rules):
