@@ -136,12 +136,18 @@ def failure(rows: list[Row]) -> list[str]:
     lines = [f"FAIL  {row.check} {row.leaf}. {blame}" + ("" if blame.endswith("?") else ".")]
     if row.values:
         index = ", ".join(map(str, row.worst[1].budget_index))
-        values = ", ".join(f"{who} {value:.9g}" for who, value in row.values.items())
-        lines.append(f"      At [{index}]: {values}.")
+        lines.append(f"      At [{index}]: {_apart(row.values)}.")
     if len(rows) > 1:
         also = dict.fromkeys(other.check + (PRIMAL if other.leaf.endswith(PRIMAL) else "") for other in rows[1:])
         lines.append(f"      The same in {', '.join(also)}.")
     return lines
+
+
+def _apart(values: dict[str, Any]) -> str:
+    """Everybody's value, with as many digits as it takes to tell different ones apart."""
+    every = [{who: f"{value:.{digits}g}" for who, value in values.items()} for digits in (9, 13, 17)]
+    shown = next((x for x in every if len(set(x.values())) == len(set(values.values()))), every[-1])
+    return ", ".join(f"{who} {value}" for who, value in shown.items())
 
 
 def not_judged(report: ReportData) -> Text:
