@@ -18,8 +18,9 @@ SAFETY = 8.0
 """The signs drawn are not the worst: over n independent inputs the worst is about sqrt(n) times a typical draw. Eight
 draws' largest, eight times over, covers 60 and more inputs that all matter alike; cancelling more is not typical."""
 OWN = {"bitcast_convert_type": "bits", "pure_callback": "opaque", "io_callback": "opaque", "ffi_call": "opaque"}
-OWN |= {"pallas_call": "opaque", "custom_call": "opaque"}
-"""What runs as the jaxpr says, in its own dtype: what takes bits apart, and code that is not jax's."""
+OWN |= {"pallas_call": "opaque", "custom_call": "opaque", "random_gamma": "opaque"}
+"""What runs as the jaxpr says, in its own dtype: what takes bits apart, draws (in float64 they would be others), and
+code that is not jax's."""
 KEPT = {"polygamma": (0,)}
 """Operands that are whole numbers by their meaning, and are not moved: an order of polygamma's."""
 FEW = 8
@@ -42,6 +43,7 @@ SCATTER = {
     "scatter-min": jax.lax.scatter_min,
     "scatter-mul": jax.lax.scatter_mul,
     "scatter_mul": jax.lax.scatter_mul,
+    "scatter-sub": jax.lax.scatter_sub,
 }
 
 

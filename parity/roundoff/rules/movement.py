@@ -18,7 +18,8 @@ PLACES = (
 def _move(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Bounded | list[Bounded]:
     name = eqn.primitive.name
     places = inputs[PLACES[name]]
-    if any(x.error is not None for x in places):
+    applies = name == "scatter" and eqn.params["update_jaxpr"] is not None  # `.at[i].apply(f)`: in f's own dtype
+    if applies or any(x.error is not None for x in places):
         return fallback(rounding, eqn, *inputs)
     values = in_double(eqn, *[x.value for x in inputs])
     errors: list[Reals | None] = [None] * len(values)
