@@ -108,7 +108,10 @@ def _convolution(rounding, eqn, x, y):
             of_y = most_alike(y_size, tuple(kernel[1:]), top / np.max(x_size, initial=0))
         return min(int(of_x), int(np.max(of_y, initial=1)), terms)
 
-    return _bilinear(rounding, eqn, x, y, lambda a, b: in_double(eqn, a, b)[0], terms, alike)
+    def conv(a: Reals, b: Reals) -> Reals:  # of sizes too, which are real where the operands are complex
+        return in_double(eqn, a, b, preferred_element_type=None)[0]
+
+    return _bilinear(rounding, eqn, x, y, conv, terms, alike)
 
 
 def _sum_by(rounding, eqn, sums: Callable[..., Reals], inputs: Sequence[Bounded], terms: Any, alike_of: Any):

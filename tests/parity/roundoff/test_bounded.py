@@ -87,7 +87,7 @@ def test_numbers_within_a_step_are_alike():
     x = np.array([[1.0, 1.01, 1.02, 5.0, 0.0, 0.001], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])
     np.testing.assert_array_equal(most_alike(x, (1,), 0.1), [3, 1])
     np.testing.assert_array_equal(most_alike(x.T, (0,), np.array([0.1, 100.0])), [3, 6])  # a step for each row
-    np.testing.assert_array_equal(most_alike(x, (1,), np.array([0.0, 0.1])), [1, 1])
+    np.testing.assert_array_equal(most_alike(10 * x, (1,), np.array([0.0, 0.1])), [1, 1])
     np.testing.assert_array_equal(most_alike(x, (1,), np.array([np.nan, np.inf])), [1, 1])  # no step at all
     assert most_alike(np.array([1 + 1j, 1.001 + 1j, 1 + 2j]), (0,), 0.1) == 2
 

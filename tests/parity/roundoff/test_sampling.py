@@ -120,6 +120,12 @@ def test_the_spread_of_one_rounding():
     np.testing.assert_array_equal(spread.value, 3)
 
 
+def test_what_comes_after_an_operation_in_every_sample_is_rounded_too():
+    ones, y = np.ones(9, np.float32), np.full(9, 1.3, np.float32)
+    spread, rounding = sampled(lambda x, y: jnp.round(x * 1.1) * y, ones, y)  # 1 y
+    assert (spread.error > U).all() and not rounding.values_only
+
+
 def test_errors_that_cancel_are_not_added_up():
     # x - x, of the same rounded x, is nothing; two that were rounded apart are not.
     spread, _ = sampled(lambda x: (lambda y: y - y)(x * 1.1), X)
@@ -323,3 +329,6 @@ def test_complex_numbers():
     assert 1e-3 < np.max(np.abs(got - want.values) / want.errors) <= 1 and want.errors.max() < 1e-4
     spread, _ = sampled(lambda z: z * (1.5 + 0.5j), np.ones(500, np.complex64))
     assert spread.value.dtype == np.complex128 and (spread.error > 0).all()
+    for part in (jax.lax.real, jax.lax.imag):  # each of them is moved
+        spread, _ = sampled(lambda z, part=part: part(z * z), np.full(500, 1 + 2j, np.complex64))
+        assert (spread.error > 0).all()

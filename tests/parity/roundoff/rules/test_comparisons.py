@@ -175,6 +175,9 @@ def test_scattered_peaks_keep_the_error(name):
         got = np.asarray(jax.jit(either)(X, X[:6]), np.float64)
         assert (np.abs(got - want.values) <= want.errors).all()
         assert 0 < want.errors.max() < 20 * U and want.fallbacks == ()
+    # To one side it may not move; to the other it may.
+    near = bound(lambda x: PEAKS[name](jnp.full(1, 1.5).at[np.array([0])], shaky(x)), np.array([1.5], np.float32))
+    assert near.values == 1.5 and near.errors > U
     # The segments' maximum begins at -infinity; one without rows stays there, surely.
     start = -jnp.inf if name == "max" else jnp.inf
     empty = bound(lambda x: PEAKS[name](jnp.full(3, start).at[np.array([0, 0, 2])], shaky(x)), X[0, :3])
