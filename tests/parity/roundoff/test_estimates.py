@@ -145,3 +145,14 @@ def test_complex_outputs_are_estimated_as_such():
     assert got.fallbacks == ("fft",) and got.values.dtype == np.complex128
     off = np.abs(np.asarray(jax.jit(lambda z: jnp.fft.fft(z * 1.5))(z), np.complex128) - got.values)
     assert (off <= got.errors).all() and got.errors.max() < 1e-4
+
+
+def test_dtypes_among_the_parameters_are_doubled():
+    def conv(z):
+        return jax.lax.conv_general_dilated(z, z, (1, 1), "VALID", preferred_element_type=z.dtype)
+
+    for dtype, double in ((np.float32, np.float64), (np.complex64, np.complex128)):
+        z = np.full((1, 1, 2, 2), 1 + 2.0**-30, double)
+        (eqn,) = jax.make_jaxpr(conv)(z.astype(dtype)).eqns
+        (got,) = in_double(eqn, z, z)
+        assert got.dtype == double and got.item() == 4 * (1 + 2.0**-30) ** 2
