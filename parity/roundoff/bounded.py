@@ -78,8 +78,9 @@ def most_alike(values: Reals, axes: tuple[int, ...], apart: Reals = 0.0) -> Real
     rows = np.transpose(values, (*rest, *axes)).reshape(*[values.shape[axis] for axis in rest], terms)
     if np.any(apart):
         step = np.broadcast_to(apart, rows.shape[:-1])[..., None]
-        step = np.where(np.isfinite(step) & (step > 0), step, np.finfo(np.float64).tiny)
-        rows = np.where(rows == 0, np.nan, np.rint(rows / step))  # what is lost whole is lost alike; NaN equals nothing
+        known = np.isfinite(step) & (step > 0)
+        stepped = np.where(known, np.rint(rows / np.where(known, step, 1)), rows)  # what is lost whole is lost alike
+        rows = np.where(rows == 0, np.nan, stepped)  # NaN equals nothing
     else:
         rows = np.where(rows == 0, np.nan, rows)
     rows = np.sort(rows, axis=-1)
@@ -157,9 +158,9 @@ class Rounding:
             times = COMPLEX_ROUNDINGS * times
         size = np.abs(value) if carried is None else np.abs(value) + carried
         growth = np.expm1(times * math.log1p(u))  # (1 + u)^times - 1
-        rounding = growth * size + underflow
+        rounding = growth * size + underflow * (size > 0)  # 0 without error is 0 in any dtype
         if not np.isfinite(np.max(size, initial=0)):
-            rounding = np.where(np.isinf(value), 0, rounding)  # infinity is not rounded
+            rounding = np.where(np.isfinite(value), rounding, 0)  # infinity is not rounded, and neither is NaN
         return Bounded(value, rounding if carried is None else carried + rounding)
 
     def factor(self, x: Bounded, dtype: Any) -> Bounded:

@@ -75,9 +75,11 @@ def bounds_of(closed: Any, shapes: Any, args: Any, rounding: Rounding, sampled: 
         ]
         if sampled and any(map(_says_little, values, errors, [rounding.u] * len(values))):
             rounding.gates, rounding.kinks, rounding.kink_at = 0, 0, []
+            estimated = bool(rounding.fallbacks)  # then what was carried is no bound, and may be too small
             found = spreads(rounding, closed, inputs)
             unsafe = [x.unsafe for x in found]
-            errors = [np.fmin(e, _where_finite(v, x.error)) for e, v, x in zip(errors, values, found, strict=True)]
+            spread = [_where_finite(value, x.error) for value, x in zip(values, found, strict=True)]
+            errors = spread if estimated else list(map(np.fmin, errors, spread))
     tree = jax.tree.structure(shapes)
     return Bounds(
         tree.unflatten(values),
@@ -100,10 +102,10 @@ def values_of(closed: Any, args: Any) -> list[Reals]:
 
 
 def _where_finite(value: Reals, error: Reals) -> Reals:
-    """NaN is no bound. What is itself infinite or NaN is so in any dtype."""
+    """NaN is no bound. What is itself infinite or NaN is so in any dtype, unless its error may have led it there."""
     error = np.where(np.isnan(error), np.inf, error)
     finite = np.isfinite(value) if value.dtype.kind in "fc" else True
-    return np.where(finite, error, 0)
+    return np.where(finite | np.isinf(error), error, 0)
 
 
 def _says_little(value: Reals, error: Reals, u: float) -> bool:

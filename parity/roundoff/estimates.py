@@ -39,11 +39,11 @@ def in_double(eqn: Any, *values: Reals, **params: Any) -> list[Reals]:
 
 SCATTER = {
     "scatter-add": jax.lax.scatter_add,
+    "scatter-sub": jax.lax.scatter_sub,
     "scatter-max": jax.lax.scatter_max,
     "scatter-min": jax.lax.scatter_min,
     "scatter-mul": jax.lax.scatter_mul,
     "scatter_mul": jax.lax.scatter_mul,
-    "scatter-sub": jax.lax.scatter_sub,
 }
 
 

@@ -36,7 +36,7 @@ class Varied(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """An output: its exact value, how far rounding may move it, and where it may lead to NaN or out of range."""
+    """An output: its exact value, how far rounding may move it, and where it leads to NaN or out of range, or back."""
 
     value: Reals
     error: Reals
@@ -58,8 +58,9 @@ def _spread(rounding: Rounding, x: Varied, dtype: Any) -> Spread:
         error = np.max(values != first, axis=0) if x.varied else False
         return Spread(first, np.broadcast_to(np.where(error, np.inf, 0.0), first.shape), np.zeros(first.shape, bool))
     exact, samples = values[0], values[1:]
-    off = np.where(samples == exact, 0, np.abs(samples - exact))
-    unsafe = ~np.isfinite(off).all(0) & np.isfinite(exact)
+    same = (samples == exact) | (np.isnan(samples) & np.isnan(exact))
+    off = np.where(same, 0, np.abs(samples - exact))
+    unsafe = ~np.isfinite(off).all(0)
     sigma = np.sqrt(np.mean(off**2, axis=0))
     error = np.where(sigma == 0, 0, FACTOR * sigma + rounding.underflow_of(dtype))
     return Spread(exact, np.where(np.isnan(error), np.inf, error), unsafe)
@@ -92,17 +93,22 @@ class _Sampler:
             return [self.rounded(eqn, i, Varied(x.value), x.error) for i, x in enumerate(outputs)]
         if name in ELEMENTWISE:
             rank = max(np.ndim(x.value) - x.varied for x in inputs)
+            gates = self.rounding.gates
             (output,) = apply(self.rounding, eqn, [Bounded(_lifted(x, rank), None) for x in inputs])
-            value = self.sided(inputs, output.value, rank) if name in COMPARISONS[:4] else output.value
+            self.rounding.gates = gates + (self.rounding.gates - gates) // (SAMPLES + 1)  # of one sample
+            # Whole numbers step: beyond what the samples reach they are not.
+            real = name in COMPARISONS[:4] and is_real(eqn.invars[0].aval.dtype)
+            value = self.sided(inputs, output.value, rank) if real else output.value
             return [self.rounded(eqn, 0, Varied(value, True), output.error)]
         return self.one_by_one(eqn, inputs)
 
     def one_by_one(self, eqn: Any, inputs: list[Varied]) -> list[Varied]:
-        each = []
+        each, gates = [], self.rounding.gates
         for k in range(SAMPLES + 1):
             self.rounding.values_only = k > 0  # what this operation rounds is asked of the exact values
             each.append(apply(self.rounding, eqn, [Bounded(x.value[k] if x.varied else x.value, None) for x in inputs]))
         self.rounding.values_only = False
+        self.rounding.gates = gates + (self.rounding.gates - gates) // (SAMPLES + 1)
         stacked = [Varied(np.stack([out[i].value for out in each]), True) for i in range(len(each[0]))]
         return [self.rounded(eqn, i, x, each[0][i].error) for i, x in enumerate(stacked)]
 
@@ -138,6 +144,7 @@ class _Sampler:
             gap = np.subtract(x, y, dtype=np.float64)
             sigma = np.sqrt(np.mean((gap[1:] - gap[0]) ** 2, axis=0))
             near = (np.abs(gap[0]) <= FACTOR * sigma) & (sigma > 0)
+        self.rounding.gates -= near.size  # the rule has counted them, and knew of no kink
         self.rounding.gate(near)
         alone = near & (value == value[:1]).all(0)
         return value ^ (alone & (np.arange(SAMPLES + 1) % 3 == 1).reshape(-1, *[1] * rank))

@@ -1,12 +1,12 @@
 """Rounding rules: + - * /, whole powers, sums and products of many, conversion between dtypes."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-from ..bounded import Bounded, Reals, Rounding, Rule, error_of, exact, is_real, scaled, total
+from ..bounded import COMPLEX_ROUNDINGS, Bounded, Rounding, Rule, error_of, exact, is_real, scaled, total, unit_roundoff
 
 
 def _add(rounding, eqn, x, y):
@@ -27,12 +27,20 @@ def _div(rounding, eqn, x, y):
     value = x.value / y.value
     denominator = np.abs(y.value) if y.error is None else np.maximum(np.abs(y.value) - y.error, 0)
     carried = total(x.error, scaled(y.error, value))
+    if carried is not None:  # 1 / 0 is as sure as its operands are
+        carried = np.where(total(x.error, y.error) == 0, 0, carried / denominator)
     # Twice: XLA multiplies by the rounded reciprocal where it may.
-    return rounding.rounded(eqn, value, None if carried is None else carried / denominator, times=2)
+    return rounding.rounded(eqn, value, carried, times=2)
 
 
-def _same_error(value: Callable[[Reals], Reals]) -> Rule:
-    return lambda rounding, eqn, x: Bounded(value(x.value), x.error)
+def _neg(rounding, eqn, x):
+    return Bounded(-x.value, x.error)
+
+
+def _abs(rounding, eqn, x):
+    if x.value.dtype.kind == "c":
+        return rounding.rounded(eqn, np.abs(x.value), x.error, COMPLEX_ROUNDINGS)
+    return Bounded(np.abs(x.value), x.error)
 
 
 def _power(rounding: Rounding, eqn: Any, x: Bounded, power: int) -> Bounded:
@@ -85,7 +93,8 @@ def _convert(rounding, eqn, x):
         value = x.value.astype(np.float64)
         return Bounded(value, error) if fits else rounding.rounded(eqn, value, error)
     value = x.value.real if new.kind != "c" else x.value
-    return rounding.rounded(eqn, value, x.error) if new.itemsize < old.itemsize else Bounded(value, x.error)
+    fits = unit_roundoff(new) <= unit_roundoff(old) and jnp.finfo(new).tiny <= jnp.finfo(old).tiny
+    return Bounded(value, x.error) if fits else rounding.rounded(eqn, value, x.error)
 
 
 def _reduce_precision(rounding, eqn, x):
@@ -101,8 +110,8 @@ RULES: dict[str, Rule] = {
     "sub": _sub,
     "mul": _mul,
     "div": _div,
-    "neg": _same_error(np.negative),
-    "abs": _same_error(np.abs),
+    "neg": _neg,
+    "abs": _abs,
     "integer_pow": _integer_pow,
     "square": _square,
     "one_minus_square": _one_minus_square,

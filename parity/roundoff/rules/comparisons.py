@@ -33,6 +33,8 @@ STEPS = {"floor", "ceil", "sign", "round"}
 
 def _rising(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Bounded:
     name = eqn.primitive.name
+    if any(x.value.dtype.kind == "c" for x in inputs):  # the sign of a complex number turns with it
+        return fallback(rounding, eqn, *inputs)
     values = [x.value for x in inputs]
     value = RISING[name](eqn, *values)
     peak_of = values[0] if name in ("reduce_max", "reduce_min") else inputs if name in ("max", "min") else None

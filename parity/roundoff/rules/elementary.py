@@ -35,7 +35,8 @@ def _rule(name: str) -> Rule:
         if x.value.dtype.kind == "c":  # the slopes below are those of real functions
             return fallback(rounding, eqn, x)
         value = function.value(x.value)
-        carried = None if x.error is None else function.carried(x.value, x.error)
+        # At a singularity that is sure, log 0 say, there is nothing to carry.
+        carried = None if x.error is None else np.where(x.error == 0, 0, function.carried(x.value, x.error))
         if rounding.values_only:
             return Bounded(value, None)
         half = _is_half(rounding, eqn)

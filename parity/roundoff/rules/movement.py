@@ -18,8 +18,7 @@ PLACES = (
 def _move(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Bounded | list[Bounded]:
     name = eqn.primitive.name
     places = inputs[PLACES[name]]
-    applies = name == "scatter" and eqn.params["update_jaxpr"] is not None  # `.at[i].apply(f)`: in f's own dtype
-    if applies or any(x.error is not None for x in places):
+    if any(x.error is not None for x in places) or (name == "scatter" and _computes(eqn)):
         return fallback(rounding, eqn, *inputs)
     values = in_double(eqn, *[x.value for x in inputs])
     errors: list[Reals | None] = [None] * len(values)
@@ -29,6 +28,11 @@ def _move(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Bounded | list[Boun
         errors = list(in_double(eqn, *moved, **filled))
     outputs = [Bounded(*pair) for pair in zip(values, errors, strict=True)]
     return outputs if eqn.primitive.multiple_results else outputs[0]
+
+
+def _computes(eqn: Any) -> bool:
+    """Whether a scatter applies a function to what is there, instead of setting it."""
+    return bool(getattr(eqn.params["update_jaxpr"], "eqns", ()))
 
 
 # Several operands side by side: by NumPy, since jax would compile each new set of shapes.

@@ -25,7 +25,7 @@ def _sum(rounding, eqn, value, absolute, terms, carried, accumulator=None, alike
     if not is_real(accumulator):
         return Bounded(value, carried)
     likely = np.sqrt(alike) * (SUM_CONSTANT * absolute + np.sqrt(terms) * np.abs(value))
-    spread = np.minimum(terms * absolute, likely)
+    spread = np.where(np.isfinite(value), np.minimum(terms * absolute, likely), 0)
     return rounding.rounded(eqn, value, total(carried, _u_of_sum(rounding, accumulator) * spread))
 
 
@@ -108,7 +108,10 @@ def _convolution(rounding, eqn, x, y):
             of_y = most_alike(y_size, tuple(kernel[1:]), top / np.max(x_size, initial=0))
         return min(int(of_x), int(np.max(of_y, initial=1)), terms)
 
-    return _bilinear(rounding, eqn, x, y, lambda a, b: in_double(eqn, a, b)[0], terms, alike)
+    def conv(a: Reals, b: Reals) -> Reals:  # of sizes too, which are real where the operands are complex
+        return in_double(eqn, a, b, preferred_element_type=None)[0]
+
+    return _bilinear(rounding, eqn, x, y, conv, terms, alike)
 
 
 def _sum_by(rounding, eqn, sums: Callable[..., Reals], inputs: Sequence[Bounded], terms: Any, alike_of: Any):
@@ -158,9 +161,12 @@ def _reduce_window_sum(rounding, eqn, x):
 def _scatter_add(rounding, eqn, into, indices, updates):
     if indices.error is not None:
         return fallback(rounding, eqn, into, indices, updates)
+    if eqn.primitive.name == "scatter-sub":
+        updates = Bounded(-updates.value, updates.error)
 
     def scatter(a, b):
-        return in_double(eqn, a, indices.value, b)[0]
+        with jax.enable_x64(True):
+            return np.asarray(scatter_of(a, b))
 
     def alike(last_place):
         if np.max(terms, initial=1) <= FEW_ALIKE:
@@ -168,7 +174,8 @@ def _scatter_add(rounding, eqn, into, indices, updates):
         # Which element each update goes to: the derivative of their sum, with a number of its own for each element.
         places = np.arange(1.0, into.value.size + 1).reshape(into.value.shape)
         with jax.enable_x64(True):
-            to = np.asarray(jax.vjp(lambda b: scatter_of(into.value, b), np.zeros(updates.value.shape))[1](places)[0])
+            zeros = np.zeros(into.value.shape), np.zeros(updates.value.shape)
+            to = np.asarray(jax.vjp(functools.partial(scatter_of, zeros[0]), zeros[1])[1](places)[0])
         to = to.astype(int).ravel() - 1
         step = np.append(last_place, 0.0)[to]  # -1: it goes nowhere
         with np.errstate(all="ignore"):
@@ -176,7 +183,7 @@ def _scatter_add(rounding, eqn, into, indices, updates):
         kept = (to >= 0) & (updates.value.ravel() != 0)
         pairs, counts = np.unique(np.stack([to[kept], grouped[kept]]), axis=1, return_counts=True)
         likes = np.ones(into.value.size)
-        np.maximum.at(likes, pairs[0].astype(int), counts)
+        np.maximum.at(likes, pairs[0].real.astype(int), counts)
         return likes.reshape(into.value.shape)
 
     def scatter_of(a, b):
@@ -194,4 +201,5 @@ RULES: dict[str, Rule] = {
     "cumsum": _cumsum,
     "reduce_window_sum": _reduce_window_sum,
     "scatter-add": _scatter_add,
+    "scatter-sub": _scatter_add,
 }

@@ -58,8 +58,11 @@ def test_rounded():
     half = equation(lambda x: x + x, jnp.bfloat16(1))
     assert rounding.rounded(half, np.float64(1), None).error == pytest.approx(2.0**-8)
     assert Rounding(jnp.bfloat16).rounded(add, np.float64(1), None).error == pytest.approx(2.0**-8)
-    # Infinity is not rounded, and neither are whole numbers.
-    assert rounding.rounded(add, np.array([np.inf]), None).error == 0
+    # Infinity is not rounded, and neither are NaN, an exact 0 and whole numbers.
+    np.testing.assert_array_equal(rounding.rounded(add, np.array([np.inf, np.nan, 0, -np.inf]), None).error, 0)
+    np.testing.assert_array_equal(rounding.rounded(add, np.array([np.inf, np.nan]), np.array([3.0, 4.0])).error, [3, 4])
+    assert rounding.rounded(add, np.float64(0), np.float64(1e-3)).error == pytest.approx(1e-3)
+    assert rounding.rounded(add, np.float64(1e-50), None).error == pytest.approx(2.0**-126)
     assert rounding.rounded(equation(lambda n: n + n, np.int32(1)), np.array(7), None).error is None
 
 
@@ -78,3 +81,44 @@ def test_the_commonest_number_is_counted():
     np.testing.assert_array_equal(most_alike(np.stack([x, x]), (0, 2)), [6, 2, 4])
     np.testing.assert_array_equal(most_alike(np.ones((2, 0)), (1,)), [1, 1])
     np.testing.assert_array_equal(most_alike(np.array([[np.nan, np.nan]]), (1,)), [1])
+
+
+def test_numbers_within_a_step_are_alike():
+    x = np.array([[1.0, 1.01, 1.02, 5.0, 0.0, 0.001], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])
+    np.testing.assert_array_equal(most_alike(x, (1,), 0.1), [3, 1])
+    np.testing.assert_array_equal(most_alike(x.T, (0,), np.array([0.1, 100.0])), [3, 6])  # a step for each row
+    np.testing.assert_array_equal(most_alike(10 * x, (1,), np.array([0.0, 0.1])), [1, 1])
+    np.testing.assert_array_equal(most_alike(x, (1,), np.array([np.nan, np.inf])), [1, 1])  # no step at all
+    assert most_alike(np.array([1 + 1j, 1.001 + 1j, 1 + 2j]), (0,), 0.1) == 2
+
+
+def test_a_dtype_inside_counts_if_it_is_coarser_and_asked_for():
+    for inside, u in ((True, 2.0**-8), (False, 2.0**-24)):
+        rounding = Rounding(np.float32, inside=inside)
+        assert rounding.u_of(jnp.bfloat16) == u and rounding.u_of(np.float64) == 2.0**-24
+        assert rounding.underflow_of(jnp.float16) == (2.0**-24 if inside else 2.0**-126)
+    half = equation(lambda x: x + x, jnp.bfloat16(1))
+    assert Rounding(np.float32, inside=False).rounded(half, np.float64(1), None).error == pytest.approx(2.0**-24)
+
+
+def test_arguments_may_be_moved():
+    leaf = np.array([1.5, -4], np.float32)
+    assert Rounding(np.float32).argument(leaf).error is None
+    np.testing.assert_array_equal(Rounding(np.float32, moved=2.0).argument(leaf).error, 2 * 2.0**-24 * np.abs(leaf))
+    for whole in (np.array([3]), np.array([True]), jax.random.key(0)):
+        assert Rounding(np.float32, moved=2.0).argument(whole).error is None
+
+
+def test_roundings_that_are_asked_the_same_have_the_same_key():
+    asked = [{}, {"inside": False}, {"constants": False}, {"moved": 1.0}, {"product_u": 0.1}]
+    keys = {Rounding(dtype, **more).key for more in asked for dtype in (np.float32, jnp.bfloat16) for _ in "ab"}
+    assert len(keys) == 10
+
+
+def test_values_alone_have_no_error():
+    rounding = Rounding(np.float32, product_u=0.1)
+    rounding.values_only = True
+    add = equation(lambda x: x + x, np.float32(1))
+    x = exact(np.ones(2))
+    assert rounding.rounded(add, x.value, None).error is None
+    assert rounding.factor(x, np.dtype(np.float32)).error is None

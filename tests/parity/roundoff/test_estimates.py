@@ -5,6 +5,7 @@ import pytest
 from jax.extend.core import Primitive
 
 from pullback.parity.roundoff.bounds import rounding_bounds
+from pullback.parity.roundoff.estimates import in_double
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((5, 5)).astype(np.float32)
@@ -72,3 +73,86 @@ def test_what_cannot_run_alone_is_named():
     alone.def_abstract_eval(lambda x: x)
     with pytest.raises(NotImplementedError, match="no rounding-error rule for the primitive my_op"):
         rounding_bounds(lambda x: alone.bind(x), X, dtype=np.float32)
+
+
+def test_the_order_of_polygamma_is_not_moved():
+    x = np.array([0.5, 1.5, 3.0], np.float32)
+    want = rounding_bounds(lambda x: jax.scipy.special.polygamma(1, x), x, dtype=np.float32)
+    assert want.errors.max() < 1e-4 * want.values.max()
+    got = np.asarray(jax.jit(lambda x: jax.scipy.special.polygamma(1, x))(x), np.float64)
+    assert (np.abs(got - want.values) <= want.errors).all()
+
+
+def test_bits_are_taken_apart_in_their_own_dtype():
+    def bits(x):
+        return jax.lax.bitcast_convert_type(x, jnp.int32)
+
+    def next_up(x):
+        return jax.lax.bitcast_convert_type(bits(x) + 1, jnp.float32)
+
+    x = np.array([1.5, -3.25], np.float32)
+    got = rounding_bounds(lambda x: (bits(x), next_up(x)), x, dtype=np.float32)
+    np.testing.assert_array_equal(got.values[0], x.view(np.int32))
+    np.testing.assert_array_equal(got.values[1], (x.view(np.int32) + 1).view(np.float32))
+    assert got.opaque == got.fallbacks == () and all((errors == 0).all() for errors in got.errors)
+    # Of what was rounded, the bits are anyone's guess; it is estimated, and still nothing that nobody sees.
+    doubt = rounding_bounds(lambda x: bits(x * 1.1), x, dtype=np.float32)
+    assert doubt.fallbacks == ("bitcast_convert_type",) and doubt.opaque == () and (doubt.errors > 0).all()
+
+
+def test_a_callback_runs_in_its_own_dtype_and_is_named():
+    seen = set()
+
+    def host(x):
+        seen.add(x.dtype)
+        return np.sin(x)
+
+    shape = jax.ShapeDtypeStruct(X.shape, np.float32)
+    got = rounding_bounds(lambda x: jax.pure_callback(host, shape, x * 1.5), X, dtype=np.float32)
+    assert got.opaque == got.fallbacks == ("pure_callback",) and seen == {np.dtype(np.float32)}
+    off = np.abs(np.sin(1.5 * X.astype(np.float64)) - got.values)
+    assert (off <= got.errors).all() and got.errors.max() < 1e-4
+
+
+SCATTERS = {
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+}
+
+
+@pytest.mark.parametrize("name", SCATTERS)
+def test_scatters_run_in_double(name):
+    rows = np.array([0, 3, 3, 3])
+    into, updates = X.astype(np.float64), X[:4].astype(np.float64) + 2.0**-40
+    fun = lambda x, y: getattr(x.at[rows], name)(y)  # noqa: E731
+    (eqn,) = (e for e in jax.make_jaxpr(fun)(X, X[:4]).eqns if e.primitive.name.startswith("scatter"))
+    (got,) = in_double(eqn, into, rows[:, None].astype(np.int32), updates)
+    want = into.copy()
+    SCATTERS[name].at(want, rows, updates)
+    np.testing.assert_allclose(got, want, rtol=1e-15)
+    assert got.dtype == np.float64 and (got != got.astype(np.float32)).any()
+    bounds = rounding_bounds(lambda x, y: fun(x * 1.1, y), X, X[:4], dtype=np.float32)
+    off = np.abs(np.asarray(jax.jit(lambda x, y: fun(x * 1.1, y))(X, X[:4])) - bounds.values)
+    assert bounds.opaque == () and (off <= bounds.errors).all()
+
+
+def test_complex_outputs_are_estimated_as_such():
+    z = (X + 1j * X.T).astype(np.complex64)
+    got = rounding_bounds(lambda z: jnp.fft.fft(z * 1.5), z, dtype=np.float32)
+    assert got.fallbacks == ("fft",) and got.values.dtype == np.complex128
+    off = np.abs(np.asarray(jax.jit(lambda z: jnp.fft.fft(z * 1.5))(z), np.complex128) - got.values)
+    assert (off <= got.errors).all() and got.errors.max() < 1e-4
+
+
+def test_dtypes_among_the_parameters_are_doubled():
+    def conv(z):
+        return jax.lax.conv_general_dilated(z, z, (1, 1), "VALID", preferred_element_type=z.dtype)
+
+    for dtype, double in ((np.float32, np.float64), (np.complex64, np.complex128)):
+        z = np.full((1, 1, 2, 2), 1 + 2.0**-30, double)
+        (eqn,) = jax.make_jaxpr(conv)(z.astype(dtype)).eqns
+        (got,) = in_double(eqn, z, z)
+        assert got.dtype == double and got.item() == 4 * (1 + 2.0**-30) ** 2

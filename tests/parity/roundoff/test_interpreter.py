@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pullback.parity.roundoff.bounds import rounding_bounds
+from pullback.parity.roundoff.interpreter import walk
 
 U = 2.0**-24
 X = np.random.default_rng(0).standard_normal(7).astype(np.float32)
@@ -119,3 +120,73 @@ def test_whole_numbers_are_exact_and_wrap():
     got = rounding_bounds(lambda n: (n * n // jnp.uint8(3), n << 1, n - jnp.uint8(201)), n, dtype=np.float32)
     for value, want in zip(got.values, (n * n // np.uint8(3), n << 1, n - np.uint8(201)), strict=True):
         np.testing.assert_array_equal(value, want)
+
+
+def test_arrays_that_a_function_closes_over_are_constants():
+    table = np.array([0.1, 0.75, np.inf, 0.3], np.float32)
+    got = rounding_bounds(lambda x: jnp.minimum(jnp.asarray(table), x), np.full(4, 9, np.float32), dtype=np.float32)
+    np.testing.assert_allclose(got.errors, [0.1 * U, 0, 0, 0.3 * U], rtol=1e-6)
+    with jax.enable_x64(True):
+        nine = np.full(4, 9.0)
+        of = {d: rounding_bounds(lambda x, d=d: jnp.minimum(d, x), nine, dtype=np.float64).errors[0] for d in (0.1, 1)}
+        # One of float64 that float32 has too came from there.
+        from_float32 = rounding_bounds(lambda x: jnp.minimum(table.astype(np.float64), x), nine, dtype=np.float64)
+    assert of[0.1] == pytest.approx(0.1 * 2.0**-53) and of[1] == 0
+    np.testing.assert_allclose(from_float32.errors, [0.1 * U, 0, 0, 0.3 * U], rtol=1e-6, atol=1e-14)
+    two = np.array([0.75 + 0.1j, 0.75 - 0.5j], np.complex64)
+    got = rounding_bounds(lambda z: jnp.concatenate([jnp.asarray(two), z]), two, dtype=np.float32)
+    np.testing.assert_allclose(got.errors, [U * np.abs(two[0]), 0, 0, 0], rtol=1e-6)
+
+
+def test_constants_inside_calls_and_loops_count_too():
+    def step(x, _):
+        return jnp.minimum(x, 0.1), None
+
+    for fun in (jax.jit(lambda x: jnp.minimum(x, 0.1)), lambda x: jax.lax.scan(step, x, None, 3)[0]):
+        for constants, error in ((True, 0.1 * U), (False, 0)):
+            got = rounding_bounds(fun, np.float32(1), dtype=np.float32, constants=constants)
+            assert got.errors == pytest.approx(error)
+
+
+def test_whole_numbers_by_the_rules_are_as_jax_has_them():
+    n, m = np.array([[200, 7, 255]], np.uint8), np.array([[100, 7, 1]], np.uint8)
+
+    def fun(n, m):
+        moved = jnp.concatenate([n, m], 0)[::-1].T.reshape(2, 3)
+        index = jax.lax.broadcasted_iota(jnp.uint8, (1, 3), 1)
+        return n + m, n - m, moved, index, jnp.where(n > m, n, m), n == m, n[0, 0] + m[0, 0]
+
+    got = rounding_bounds(fun, n, m, dtype=np.float32)
+    for value, error, want in zip(got.values, got.errors, fun(jnp.asarray(n), jnp.asarray(m)), strict=True):
+        np.testing.assert_array_equal(value, want)
+        assert value.dtype == want.dtype and not error.any()
+
+
+def test_what_is_not_needed_again_is_let_go():
+    class Value:
+        alive = most = 0
+
+        def __init__(self):
+            Value.alive += 1
+            Value.most = max(Value.most, Value.alive)
+
+        def __del__(self):
+            Value.alive -= 1
+
+    def chain(x):
+        for _ in range(50):
+            x = jnp.sin(x)
+        return x
+
+    outputs = walk(jax.make_jaxpr(chain)(X), [], [Value()], lambda atom: Value(), lambda eqn, inputs: [Value()])
+    assert len(outputs) == 1 and Value.most <= 4
+
+
+def test_a_linear_solve_is_looked_into():
+    def solve(x, b):
+        return jax.lax.custom_linear_solve(lambda y: x * y, b, lambda _, b: b / x, symmetric=True)
+
+    got = rounding_bounds(solve, X, 2 * X[::-1].copy(), dtype=np.float32)
+    want = rounding_bounds(lambda x, b: b / x, X, 2 * X[::-1].copy(), dtype=np.float32)
+    np.testing.assert_array_equal(got.values, want.values)
+    np.testing.assert_array_equal(got.errors, want.errors)

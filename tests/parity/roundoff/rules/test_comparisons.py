@@ -155,3 +155,56 @@ def test_remainder():
     assert (exact.errors < 1.7).all()
     got = bound(lambda x: jax.lax.rem(shaky(x), jnp.full_like(x, 2.0)), np.array([4.0, 5.0], np.float32))
     assert got.errors[0] >= 2 and got.errors[1] < 20 * U and got.kinks == 1
+
+
+PEAKS = {"max": lambda at, x: at.max(x), "min": lambda at, x: at.min(x)}
+
+
+@pytest.mark.parametrize("name", PEAKS)
+def test_scattered_peaks_keep_the_error(name):
+    rows = np.array([0, 3, 3, 3, 7, 20])  # the last goes nowhere
+
+    def fun(into, x):
+        return PEAKS[name](into.at[rows], x)
+
+    exact = bound(fun, X, X[:6])
+    np.testing.assert_array_equal(exact.values, np.asarray(fun(jnp.asarray(X), X[:6])))
+    assert not exact.errors.any() and exact.fallbacks == ()
+    for either in (lambda a, b: fun(a, shaky(b)), lambda a, b: fun(shaky(a), b)):
+        want = bound(either, X, X[:6])
+        got = np.asarray(jax.jit(either)(X, X[:6]), np.float64)
+        assert (np.abs(got - want.values) <= want.errors).all()
+        assert 0 < want.errors.max() < 20 * U and want.fallbacks == ()
+    # To one side it may not move; to the other it may.
+    near = bound(lambda x: PEAKS[name](jnp.full(1, 1.5).at[np.array([0])], shaky(x)), np.array([1.5], np.float32))
+    assert near.values == 1.5 and near.errors > U
+    # The segments' maximum begins at -infinity; one without rows stays there, surely.
+    start = -jnp.inf if name == "max" else jnp.inf
+    empty = bound(lambda x: PEAKS[name](jnp.full(3, start).at[np.array([0, 0, 2])], shaky(x)), X[0, :3])
+    assert np.isinf(empty.values[1]) and empty.errors[1] == 0 < empty.errors[0]
+
+
+def test_scattered_peaks_of_places_in_doubt_are_estimated():
+    def fun(x):
+        return jnp.zeros(4, F32).at[jnp.floor(shaky(x)).astype(jnp.int32) + 1].max(x + 5.0)
+
+    got = rounding_bounds(fun, np.array([0, 1.5], np.float32), dtype=F32, sampled=True)
+    assert got.fallbacks == ("scatter-max",)
+    assert (got.errors[:2] >= 5).all() and (got.errors[2:] < 100 * U).all()
+    whole = bound(lambda n: n.at[np.array([0, 0])].max(np.array([7, 9], np.int32)), np.arange(3, dtype=np.int32))
+    np.testing.assert_array_equal(whole.values, [9, 1, 2])
+    assert not whole.errors.any() and whole.fallbacks == ()
+
+
+def test_the_sign_of_a_complex_number_turns_with_it():
+    z = (X[0] + 1j * X[1]).astype(np.complex64)
+    want = bound(lambda z: jnp.sign(z * 1.5), z)
+    got = np.asarray(jax.jit(lambda z: jnp.sign(z * 1.5))(z), np.complex128)
+    assert 1e-3 < np.max(np.abs(got - want.values) / want.errors) <= 1
+    assert want.errors.max() < 100 * U and want.fallbacks == ("sign",)
+
+
+def test_complex_numbers_are_equal_or_not():
+    z = np.array([1 + 1j, 1 - 1j, 2], np.complex64)
+    got = bound(lambda z: jnp.where(z * 1.0 == z[0], 1.0, 0.0), z)
+    np.testing.assert_array_equal(got.values, [1, 0, 0])

@@ -107,3 +107,45 @@ def test_pow():
     up = rounding_bounds(lambda x: ((x + 3.0) - 3.0) ** 0.5, small, dtype=np.float32)
     down = rounding_bounds(lambda x: ((x + 3.0) - 3.0) ** -0.5, small, dtype=np.float32)
     assert up.errors < 1e-3 and down.errors == np.inf
+
+
+COMPLEX = ("exp", "log", "sqrt", "rsqrt", "tanh", "sin", "cos", "expm1", "log1p", "logistic")
+
+
+@pytest.mark.parametrize("name", COMPLEX)
+def test_complex_numbers_are_estimated(name):
+    rng = np.random.default_rng(0)
+    z = (rng.standard_normal(200) + 1j * rng.standard_normal(200)).astype(np.complex64)
+    fun = lambda z: getattr(jax.lax, name)(z * 0.7)  # noqa: E731
+    want = rounding_bounds(fun, z, dtype=np.float32)
+    got = np.asarray(jax.jit(fun)(z), np.complex128)
+    ratio = np.abs(got - want.values) / want.errors
+    assert 1e-3 < ratio.max() <= 1 and want.fallbacks == (name,) and want.opaque == ()
+    assert np.median(want.errors) < 1e-4
+
+
+def test_a_complex_power_is_estimated():
+    z = np.array([1 + 1j, 2 - 0.5j], np.complex64)
+    want = rounding_bounds(lambda z: z ** (0.3 + 0.2j), z, dtype=np.float32)
+    np.testing.assert_allclose(want.values, z.astype(np.complex128) ** (0.3 + 0.2j), rtol=1e-6)
+    off = np.abs(np.asarray(jax.jit(lambda z: z ** (0.3 + 0.2j))(z), np.complex128) - want.values)
+    assert want.fallbacks == ("pow",) and (off <= want.errors).all() and want.errors.max() < 1e-4
+
+
+def test_a_sure_singularity_has_no_error():
+    # Element 0 is exact, in an array of which others are not.
+    x = np.array([0.0, 1.0], np.float32)
+    for fun in (jnp.log, jax.lax.rsqrt):
+        got = rounding_bounds(lambda x, fun=fun: fun(x * 1.1), x, dtype=np.float32)
+        assert np.isinf(got.values[0]) and got.errors[0] == 0 < got.errors[1] < 1e-5
+
+
+def test_erf_is_as_exact_as_float64_has_it():
+    x = np.linspace(-6, 6, 101)
+    with jax.enable_x64(True):
+        for fun, value in ((jax.lax.erf, mpmath.erf), (jax.lax.erfc, mpmath.erfc)):
+            got = rounding_bounds(fun, x, dtype=np.float64)
+            want = np.array([float(value(mpmath.mpf(t))) for t in x])
+            np.testing.assert_allclose(got.values, want, rtol=4e-15, atol=1e-300)
+            assert (np.abs(np.asarray(jax.jit(fun)(x)) - want) <= got.errors).all()
+            assert (got.errors <= 100 * 2.0**-53 * (1 + x * x) * np.abs(want) + 1e-300).all()

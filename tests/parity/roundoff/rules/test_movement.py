@@ -64,3 +64,34 @@ def test_places_in_doubt_are_estimated():
 def test_iota():
     got = rounding_bounds(lambda x: x + jax.lax.iota(jnp.float32, 4), np.zeros(4, np.float32), dtype=np.float32)
     np.testing.assert_array_equal(got.values, [0, 1, 2, 3])
+    for dtype in (jnp.int8, jnp.bfloat16):
+        iota = lambda n, dtype=dtype: n + jax.lax.broadcasted_iota(dtype, (2, 300, 1), 1)[:, :100]  # noqa: E731
+        got = rounding_bounds(iota, np.zeros((), dtype), dtype=np.float32)
+        np.testing.assert_array_equal(got.values, np.tile(np.arange(100)[:, None], (2, 1, 1)))
+
+
+Z = (X + 1j * X[::-1]).astype(np.complex64)
+PARTS = {"real": jax.lax.real, "imag": jax.lax.imag, "conj": jax.lax.conj, "complex": lambda z: jax.lax.complex(*z)}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_of_complex_numbers(name):
+    part, arguments = PARTS[name], (X, X[::-1].copy()) if name == "complex" else Z
+    got = rounding_bounds(part, arguments, dtype=np.float32)
+    np.testing.assert_array_equal(got.values, np.asarray(part(arguments)))
+    assert not got.errors.any()
+    rounded = lambda z: part(jax.tree.map(lambda leaf: leaf * 1.1, z))  # noqa: E731
+    want = rounding_bounds(rounded, arguments, dtype=np.float32)
+    off = np.abs(np.asarray(jax.jit(rounded)(arguments)).astype(want.values.dtype) - want.values)
+    assert (off <= want.errors).all() and 1e-2 < np.max(off / want.errors) and want.fallbacks == ()
+    assert (want.errors <= 20 * 2.0**-24 * np.abs(Z)).all()
+
+
+def test_a_scatter_that_applies_a_function_does_more_than_move():
+    def fun(x):
+        return (x * 1.1).at[np.array([0, 2])].apply(jnp.sin)
+
+    want = rounding_bounds(fun, X, dtype=np.float32)
+    assert want.fallbacks == ("scatter",) and want.opaque == ("scatter",)
+    off = np.abs(np.asarray(jax.jit(fun)(X), np.float64) - want.values)
+    assert (off <= want.errors).all() and want.errors.max() < 1e-4
