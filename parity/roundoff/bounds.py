@@ -17,8 +17,9 @@ from .interpreter import evaluate
 from .products import cpu
 from .sampling import spreads
 
-SHARP = 1e-4, 64
-"""A bound that reaches further than this share of the leaf's own size, and than so many u, is asked of samples too."""
+SHARP = 1e-4
+"""A bound that reaches further than this share of the leaf's own size is asked of samples too; in float64 one that
+reaches further than 2^14 u, in half precision than 64 u."""
 
 
 class Bounds(NamedTuple):
@@ -112,5 +113,4 @@ def _says_little(value: Reals, error: Reals, u: float) -> bool:
     if not value.size or value.dtype.kind not in "fc" or not np.any(error):
         return False
     size = np.abs(np.where(np.isfinite(value), value, 0))
-    share, roundings = SHARP
-    return bool(np.max(error) > max(share, roundings * u) * np.sqrt(np.mean(size**2)))
+    return bool(np.max(error) > min(2**14 * u, max(SHARP, 64 * u)) * np.sqrt(np.mean(size**2)))

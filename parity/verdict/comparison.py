@@ -152,7 +152,9 @@ class Comparison:
         widest = self.allowed
         for other in self.own.values():
             widest = {name: np.maximum(bound, other[name]) for name, bound in widest.items()}
-        rows = compare(self.name, got, self.want, widest, self._expected, raised, own, excused)
+        rows = compare(
+            self.name, got, self.want, widest, self._expected, raised, own, excused, self.bounds.unsafe is not None
+        )
         sizes = {size for leaf in jax.tree.leaves(self.args) for size in np.shape(leaf)}
         for row in rows:
             leaf, stacked = row.leaf, self.cotangent_axis and row.leaf.endswith("_bar")

@@ -9,6 +9,8 @@ import numpy as np
 from ..case.leaves import Leaves, same_bits
 from .deviation import OUTSIDE, Deviation, deviation_of, floor_of
 
+SURE = 1e-4
+"""In a leaf whose bounds say nothing, elements that are known to this share of the largest are judged all the same."""
 APPROXIMATED = 2.0**-30
 """In float64, so much of a leaf's largest element is no error of maths: constants are typed with ten digits, and
 special functions approximated to as many."""
@@ -69,13 +71,14 @@ def compare(
     raised: Mapping[str, str] | None = None,
     own: Mapping[str, Leaves] | None = None,
     excused: Leaves | None = None,
+    sampled: bool = False,
 ) -> list[Row]:
     """One Row for each leaf that the oracle or any implementation has: a missing leaf fails, and so does an extra one.
 
     got: who -> leaves. bounds: per element of the oracle's leaves, how far off a right answer may be. dtypes: what each
     leaf must have. Integers must be equal, in whatever width a framework counts.
     raised: who, in place of leaves -> the error it raised; it fails every leaf. own: who -> other bounds for it alone.
-    excused: elements that are not judged at all, where nobody's NaN counts.
+    excused: elements that are not judged at all, where nobody's NaN counts. sampled: whether the bounds are no proofs.
     """
     names = dict.fromkeys([*oracle, *(name for leaves in got.values() for name in leaves)])
     rows = []
@@ -90,8 +93,8 @@ def compare(
         shape = next(leaves[name].shape for leaves in (oracle, *got.values()) if name in leaves)
         floor = floor_of(want, bound)
         unjudged, reason = _unjudged(want, bound, excuse, floor)
-        if unjudged and floor is not None and floor > 1:  # its bounds say nothing, so they call nobody wrong either
-            far = {who: d for who, d in deviations.items() if d.problem == OUTSIDE}
+        if sampled and unjudged and floor is not None and floor > 1:  # they say nothing, and so call nobody wrong
+            far = {who: d for who, d in deviations.items() if d.problem == OUTSIDE and _says_nothing(d, want, bound)}
             deviations |= {who: replace(deviation, problem=None) for who, deviation in far.items()}
         row = Row(check, name, shape, dtype.name, deviations, {}, {}, floor, unjudged, reason)
         index = row.worst[1].budget_index
@@ -113,6 +116,11 @@ def _unjudged(want: Any, bound: Any, excuse: Any, floor: float | None) -> tuple[
     if floor is not None and floor > 1 and want.dtype.kind not in "bui":
         return want.size, "rounding may move every element by more than its own size"
     return 0, ""
+
+
+def _says_nothing(deviation: Deviation, want: Any, bound: Any) -> bool:
+    """Whether the worst element's bound is wide too: where 0 is certain, say, it is not."""
+    return bool(bound[deviation.budget_index] > SURE * np.max(np.abs(want)))
 
 
 class Difference(NamedTuple):
