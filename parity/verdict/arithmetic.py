@@ -5,12 +5,13 @@ right; and who computes in a coarser dtype than the arguments' is told so.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from ..case.leaves import Leaves
+from ..case.case import Case
+from ..case.leaves import Leaves, widened
 from ..case.stripping import dtypes_of
 from ..roundoff.bounded import unit_roundoff
 from .comparison import Comparison
@@ -70,6 +71,30 @@ def judge_torch(evaluation: "Evaluation", compared: Comparison) -> None:
         return
     text = "it loses more digits than the one it is held against, and no more than rounded arguments would"
     evaluation.findings.append(Finding("arithmetic", f"{compared.name} torch", "note", text))
+
+
+def rounds_inside(case: Case, run: Callable[[Any], Leaves], base: Leaves) -> bool:
+    """Whether an implementation that is asked in float64 computes in a coarser dtype.
+
+    Where the arguments are moved by less than that dtype resolves, its leaves then move in steps, or its outputs by
+    something else than its own cotangents say. run: from leaves and cotangents to its leaves. base: those at the
+    arguments.
+    """
+    (leaves, cotangents), wrt, step = widened(case.args), case.arguments.wrt, 2.0**-30
+    moved = ([x * (1 + k * step) if i in wrt else x for i, x in enumerate(leaves)] for k in (1, 2))
+    one, two = (run((each, cotangents)) for each in moved)
+    floats = [name for name, leaf in base.items() if leaf.dtype.kind in "fc"]
+    for name in floats:
+        first, second = one[name] - base[name], two[name] - base[name]
+        if np.linalg.norm(second - 2 * first) > 0.1 * np.linalg.norm(first):
+            return True
+    outputs = [name for name in floats if not name.endswith(("_bar", "(primal)"))]
+    stacked = list(zip(cotangents, outputs, strict=True))
+    went = sum(np.sum(c[0] * (one[name] - base[name])).real for c, name in stacked)
+    noise = 2.0**-50 * sum(np.sum(np.abs(c[0] * base[name])) for c, name in stacked)
+    bars = [base[f"{name}_bar"][0] for name in case.arguments.diff_names]
+    said = step * sum(np.sum(bar * leaves[i]).real for bar, i in zip(bars, wrt, strict=True))
+    return bool(abs(went - said) > 0.1 * abs(said) + noise)
 
 
 def _inside(evaluation: "Evaluation") -> set[np.dtype]:
