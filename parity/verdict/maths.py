@@ -43,13 +43,13 @@ def held(
     """
     best: dict[str, Row] = {}
     for tier in tiers:
-        if best and all(row.ok for row in best.values()):
-            break
         bounds = {leaf: sum(np.asarray(each.errors[leaf]) for each in tier) for leaf in tier[0].errors}
         own = {who: {leaf: bound + room.get(leaf, 0.0) for leaf, bound in bounds.items()} for who in got}
         for row in compare(name, got, want, bounds, dtypes, own=own):
             if row.leaf not in best or not best[row.leaf].ok:
                 best[row.leaf] = row
+        if all(row.ok for row in best.values()):
+            break
     return list(best.values())
 
 
