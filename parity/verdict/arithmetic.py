@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
+from ..case.arguments import put
 from ..case.case import Case
 from ..case.leaves import Leaves, widened
 from ..case.stripping import dtypes_of
@@ -80,9 +81,12 @@ def rounds_inside(case: Case, run: Callable[[Any], Leaves], base: Leaves) -> boo
     something else than its own cotangents say. run: from leaves and cotangents to its leaves. base: those at the
     arguments.
     """
-    (leaves, cotangents), wrt, step = widened(case.args), case.arguments.wrt, 2.0**-30
-    moved = ([x * (1 + k * step) if i in wrt else x for i, x in enumerate(leaves)] for k in (1, 2))
-    one, two = (run((each, cotangents)) for each in moved)
+    (leaves, cotangents), wrt, rng = widened(case.args), case.arguments.wrt, np.random.default_rng(case.seed)
+    # Each element by another share of itself: a norm that is divided by would not see a common one.
+    shares = [2.0**-30 * rng.standard_normal(leaves[i].shape) for i in wrt]
+    steps = [np.where(np.isfinite(leaves[i]), leaves[i], 0) * share for i, share in zip(wrt, shares, strict=True)]
+    moved = ([leaves[i] + k * step for i, step in zip(wrt, steps, strict=True)] for k in (1, 2))
+    one, two = (run((put(leaves, wrt, each), cotangents)) for each in moved)
     floats = [name for name, leaf in base.items() if leaf.dtype.kind in "fc"]
     for name in floats:
         first, second = one[name] - base[name], two[name] - base[name]
@@ -93,7 +97,7 @@ def rounds_inside(case: Case, run: Callable[[Any], Leaves], base: Leaves) -> boo
     went = sum(np.sum(c[0] * (one[name] - base[name])).real for c, name in stacked)
     noise = 2.0**-50 * sum(np.sum(np.abs(c[0] * base[name])) for c, name in stacked)
     bars = [base[f"{name}_bar"][0] for name in case.arguments.diff_names]
-    said = step * sum(np.sum(bar * leaves[i]).real for bar, i in zip(bars, wrt, strict=True))
+    said = sum(np.sum(bar * step).real for bar, step in zip(bars, steps, strict=True))
     return bool(abs(went - said) > 0.1 * abs(said) + noise)
 
 

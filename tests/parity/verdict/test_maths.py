@@ -54,7 +54,7 @@ def test_infinite_numbers_are_left_out():
     for lowest in (0, -4):
         mask = f32([[lowest, -np.inf, 0]] * 2)
         room, case = room_of(lambda x, mask: x + mask, X, mask)
-        sizes = np.sum(np.abs(case.cotangents[0] * (X + mask))[:, :, [0, 2]], axis=(1, 2))
+        sizes = np.sum(np.abs(case.cotangents[0][:, :, ::2] * (X + mask)[:, ::2]), axis=(1, 2))
         np.testing.assert_allclose(room["x_bar"].ravel(), NO_INFLUENCE * sizes / 3.3, rtol=1e-6)
         # An argument of zeros and infinities moves nothing.
         np.testing.assert_allclose(room["mask_bar"].ravel(), NO_INFLUENCE * sizes / 4 if lowest else 0, rtol=1e-6)
