@@ -117,8 +117,6 @@ def test_nothing_to_differentiate(args):
         taken_apart(lambda *args: args, *args)
 
 
-
-
 def test_scalars_and_jax_arrays_are_arrays():
     taken = taken_apart(lambda x, y: x, np.float32(2), jnp.ones(2))
     assert [leaf.shape for leaf in taken.diff] == [(), (2,)]
@@ -146,7 +144,6 @@ def test_a_random_key_is_passed_on():
     key = jax.random.key(0)
     taken = taken_apart(lambda x, key: x, X, key)
     assert taken.names == ["x"] and taken.rebuild(taken.diff)[1] is key
-
 
 
 def test_cast():
@@ -239,7 +236,6 @@ def test_an_unknown_name_in_nondiff_names_the_known_ones(name):
 def test_everything_in_nondiff():
     with pytest.raises(ValueError, match="^all of them are in nondiff, so there is nothing to differentiate$"):
         taken_apart(lambda x, w: x, X, [X], nondiff=["x", "w[0]"])
-
 
 
 def test_other_values_of_the_differentiated_leaves():

@@ -66,7 +66,6 @@ def test_without_a_reference_the_rules_own_primal_is_plain():
         np.testing.assert_array_equal(it.plain([X], [X[None]])["x_bar"], X[None] * slope)
 
 
-
 @pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, np.float32, np.float64])
 def test_cast(dtype):
     with jax.enable_x64(True):

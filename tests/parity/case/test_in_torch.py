@@ -168,13 +168,6 @@ def of(fun, *args, **options):
     return InTorch(taken, fun, {}), taken.leaves
 
 
-
-
-
-
-
-
-
 Z = (X + 2j * X[::-1]).astype(np.complex64)
 
 

@@ -182,7 +182,6 @@ def test_the_cotangents_axis_is_that_of_a_bar_leaf_only():
     assert rows(False) != rows(True)
 
 
-
 F16 = {"args": (np.array([300, 1], np.float16),), "dtype": np.dtype(np.float16)}
 
 

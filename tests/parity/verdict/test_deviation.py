@@ -79,7 +79,12 @@ def test_a_number_against_what_is_not_finite_is_named_too():
     bound = np.array([np.nan, np.nan, np.nan, 1e-6])
     assert off(want.astype(np.float32), want, bound).problem is None, "NaN is like NaN, and an infinity like itself"
     assert off(want.astype(np.float32), want, bound).budget == 0
-    said = ["is 1 at [0], where NaN", "is -inf at [1], where inf", "is NaN at [2], where -inf", "is inf at [3], where 1"]
+    said = [
+        "is 1 at [0], where NaN",
+        "is -inf at [1], where inf",
+        "is NaN at [2], where -inf",
+        "is inf at [3], where 1",
+    ]
     for i, (other, text) in enumerate(zip([1.0, -np.inf, np.nan, np.inf], said, strict=True)):
         deviation = off(changed((i, other), leaf=want.astype(np.float32)), want, bound)
         assert deviation.problem == f"{text} is right" and deviation.budget_index == (i,)

@@ -112,7 +112,6 @@ def test_reversed(axis):
     assert said(np.flip(WANT, axis)) == f"reversed along axis {axis}"
 
 
-
 @pytest.mark.parametrize(
     ("bits", "name"), [(11, "TF32 or float16"), (8, "bfloat16")], ids=["11 bits kept", "8 bits kept"]
 )

@@ -258,8 +258,7 @@ def test_constants_are_rounded_where_that_counts():
 def test_rounding_in_a_dtype_and_with_moved_arguments():
     it = Evaluation(take_up(third, (X,)))
     plain, coarse, moved = (
-        it.rounding(it.case.plain, **options).errors["y"]
-        for options in ({}, {"dtype": jnp.bfloat16}, {"moved": 2.0})
+        it.rounding(it.case.plain, **options).errors["y"] for options in ({}, {"dtype": jnp.bfloat16}, {"moved": 2.0})
     )
     np.testing.assert_allclose(coarse, 2.0**16 * plain, rtol=1e-2)
     np.testing.assert_allclose(moved - plain, 2.0**-23 * np.abs(X / 3), rtol=1e-2)

@@ -27,9 +27,6 @@ def test_agreement():
     assert result["loss"].values == {"oracle": 8.0, "ours": 8.0, "torch": 8.0}
 
 
-
-
-
 def test_each_is_held_by_its_own_and_the_worst_is_named():
     wrong = RIGHT["w1"].copy()
     wrong[1, 0] += np.float32(2**-18)
@@ -55,7 +52,9 @@ def test_an_extra_leaf_fails():
 
 
 def one(leaf, got, want, bound, dtype=np.float32, **options):
-    (row,) = compare("op", {"ours": {leaf: np.array(got, dtype)}}, {leaf: want}, {leaf: bound}, {leaf: dtype}, **options)
+    (row,) = compare(
+        "op", {"ours": {leaf: np.array(got, dtype)}}, {leaf: want}, {leaf: bound}, {leaf: dtype}, **options
+    )
     return row
 
 
@@ -133,11 +132,6 @@ def test_whoever_raises_fails_every_leaf():
     result = compare("net", {"torch": RIGHT}, WANT, BOUNDS, F32, {"ours": "ValueError: no"})
     assert all(row.deviations["ours"].problem == "raised ValueError: no" for row in result)
     assert all(row.deviations["torch"].problem is None for row in result)
-
-
-
-
-
 
 
 LEAVES = {"y": np.array([1.0, 2.0], np.float32), "x_bar": np.array([[4.0, np.nan]], np.float32)}
