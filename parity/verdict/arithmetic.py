@@ -5,12 +5,14 @@ right; and who computes in a coarser dtype than the arguments' is told so.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from ..case.leaves import Leaves
+from ..case.arguments import put
+from ..case.case import Case
+from ..case.leaves import Leaves, widened
 from ..case.stripping import dtypes_of
 from ..roundoff.bounded import unit_roundoff
 from .comparison import Comparison
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 MOVED = 2.0
 """By so many roundings the arguments may be moved, for an algorithm that nobody sees: it is backward stable."""
+
+DERIVED = ("_bar", "(primal)")
 
 
 def judge_rule(evaluation: "Evaluation", compared: Comparison, fine: set[str], own: Callable[[bool], Leaves]) -> None:
@@ -70,6 +74,26 @@ def judge_torch(evaluation: "Evaluation", compared: Comparison) -> None:
         return
     text = "it loses more digits than the one it is held against, and no more than rounded arguments would"
     evaluation.findings.append(Finding("arithmetic", f"{compared.name} torch", "note", text))
+
+
+def rounds_inside(case: Case, run: Callable[[Any], Leaves], base: Leaves) -> bool:
+    """Whether an implementation that is asked in float64 computes in a coarser dtype.
+
+    Where the arguments are moved by less than that dtype resolves, its outputs then move by something else than its own
+    cotangents say. run: from leaves and cotangents to its leaves. base: those at the arguments.
+    """
+    (leaves, cotangents), wrt, rng = widened(case.args), case.arguments.wrt, np.random.default_rng(case.seed)
+    # Each element by another share of itself: a norm that is divided by would not see a common one.
+    shares = [2.0**-30 * rng.standard_normal(leaves[i].shape) for i in wrt]
+    steps = [np.where(np.isfinite(leaves[i]), leaves[i], 0) * share for i, share in zip(wrt, shares, strict=True)]
+    moved = run((put(leaves, wrt, [leaves[i] + step for i, step in zip(wrt, steps, strict=True)]), cotangents))
+    outputs = [name for name, leaf in base.items() if leaf.dtype.kind in "fc" and not name.endswith(DERIVED)]
+    stacked = list(zip(cotangents, outputs, strict=True))
+    went = sum(np.sum(c[0] * (moved[name] - base[name])).real for c, name in stacked)
+    noise = 2.0**-50 * sum(np.sum(np.abs(c[0] * base[name])) for c, name in stacked)
+    bars = [base[f"{name}_bar"][0] for name in case.arguments.diff_names]
+    said = sum(np.sum(bar * step).real for bar, step in zip(bars, steps, strict=True))
+    return bool(abs(went - said) > 0.1 * abs(said) + noise)
 
 
 def _inside(evaluation: "Evaluation") -> set[np.dtype]:

@@ -27,6 +27,8 @@ def diagnose(
     """
     if got.shape != want.shape:
         return "the transpose?" if got.shape == want.shape[::-1] and got.ndim > 1 else ""
+    if want.dtype.kind in "bui":
+        return ""
     if got.dtype.kind == "c" or not np.isfinite(widened(got)).all() or not np.isfinite(want).all():
         return ""  # of numbers that are not finite, the row says where
     got = widened(got)

@@ -13,7 +13,7 @@ from ..case.in_jax import InJax
 from ..case.leaves import Leaves, as_numpy, widened
 from ..roundoff.bounded import Rounding, unit_roundoff
 from ..roundoff.bounds import Bounds, bounds_of
-from .arithmetic import judge_rule, judge_torch
+from .arithmetic import judge_rule, judge_torch, rounds_inside
 from .comparison import Comparison
 from .diagnosis import diagnose
 from .finding import Finding
@@ -122,16 +122,8 @@ class Evaluation:
         return self._torch(self.case.args)
 
     def torch_rounds_inside(self) -> bool:
-        """Whether torch, asked in float64, computes in a coarser dtype: its leaves move in steps, or not at all."""
-        leaves, cotangents = widened(self.case.args)
-        step = 2.0**-30
-        one, two = (self._torch(([leaf * (1 + k * step) for leaf in leaves], cotangents)) for k in (1, 2))
-        for name, base in self.torch_in_double.items():
-            if base.size and base.dtype.kind in "fc":
-                first, second = one[name] - base, two[name] - base
-                if np.linalg.norm(second - 2 * first) > 0.1 * np.linalg.norm(first):
-                    return True
-        return False
+        """Whether torch, asked in float64, computes in a coarser dtype."""
+        return rounds_inside(self.case, self._torch, self.torch_in_double)
 
     def _torch(self, args: Any) -> Leaves:
         assert self.case.torch is not None

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from ..case.leaves import Leaves
 from ..case.stripping import custom_rules
 from .evaluation import Evaluation
@@ -47,6 +45,11 @@ def choose_oracle(evaluation: Evaluation) -> Evaluation:
             rows = _torch_rows(evaluation)
         except Exception:
             return evaluation  # what it raises is in its column
+    if unlike := evaluation.torch_in_double.keys() ^ evaluation.maths(case.plain).values.keys():
+        names = ", ".join(sorted(name for name in unlike if not name.endswith("(primal)")))
+        text = f"it is no candidate, since its outputs are others than those of {plain}: {names} are no pair"
+        evaluation.findings.append(Finding("oracle", "torch", "note", text))
+        return evaluation
     approximated = [row for row in rows if row.is_approximated("torch")]
     differ = [row for row in rows if not row.ok and row not in approximated]
     evaluation.torch_agrees = not differ
@@ -60,7 +63,7 @@ def choose_oracle(evaluation: Evaluation) -> Evaluation:
             text = f"torch and {plain} agree in float64, {share:.0%} of what rounding allows"
             evaluation.findings.append(Finding("oracle", "torch", "pass", text))
         return evaluation
-    if not evaluation.torch_is_coarse and evaluation.torch_rounds_inside() and not _differ(evaluation, True):
+    if not evaluation.torch_is_coarse and evaluation.torch_rounds_inside() and not _differ(evaluation):
         text = f"asked in float64, it computes in a coarser dtype: it is held against {plain} in {case.dtype} only"
         evaluation.findings.append(Finding("oracle", "torch", "note", text))
         return evaluation
@@ -94,7 +97,7 @@ def _torch_rows(evaluation: Evaluation) -> list[Row]:
     return held("torch", {"torch": found}, want, tiers, negligible(case, want), dtypes)
 
 
-def _differ(evaluation: Evaluation, coarse: bool) -> list[Row]:
+def _differ(evaluation: Evaluation) -> list[Row]:
     """Where torch's float64 leaves are off by more than the arguments' own dtype allows."""
     case, want, found = evaluation.case, evaluation.maths(evaluation.case.plain).values, evaluation.torch_in_double
     rows = held("torch", {"torch": found}, want, [[evaluation.rounding(case.plain)]], {}, in_float64(found))
@@ -104,15 +107,14 @@ def _differ(evaluation: Evaluation, coarse: bool) -> list[Row]:
 def _resolve(evaluation: Evaluation, differ: list[Row]) -> None:
     """Torch and the plain function disagree: decides for one of them, or for nobody."""
     case, trusted = evaluation.case, evaluation.trusted
-    first = differ[0]
-    where = f"{first.leaf} is {first.values.get('torch', np.nan):.9g} in torch, {first.values['oracle']:.9g} in"
+    where = _place(differ[0])
     if case.reference is None:
         if trusted != "reference":
             evaluation.oracle_is_torch = True
             text = "it is the original, and your port differs from it"
             evaluation.findings.append(Finding("oracle", "torch", "note", text))
         return
-    text = f"they disagree in float64 ({where} the reference)"
+    text = f"they disagree in float64 ({where})"
     if trusted is not None:
         evaluation.oracle_is_torch = trusted == "torch"
         evaluation.findings.append(
@@ -123,7 +125,7 @@ def _resolve(evaluation: Evaluation, differ: list[Row]) -> None:
     if side is None:
         side, why = _agrees_with_rule(evaluation), "the rule agrees with {}, which leaves the other alone"
     if side is None:
-        evaluation.undecided = f"torch and the reference disagree in float64 ({where} the reference)"
+        evaluation.undecided = f"torch and the reference disagree in float64 ({where})"
         text = f"{evaluation.undecided}, and the rule agrees with neither: say whom to trust (trusted='torch')"
         evaluation.findings.append(Finding("oracle", "undecided", "FAIL", text))
         return
@@ -137,6 +139,15 @@ def _take_side(evaluation: Evaluation, side: str) -> None:
         evaluation.distrust_reference()
         rows = _torch_rows(evaluation)
         evaluation.torch_agrees = all(row.ok for row in rows)
+
+
+def _place(row: Row) -> str:
+    """The values where they are furthest apart, with as many digits as tell them apart."""
+    if {"torch", "oracle"} <= row.values.keys():
+        theirs, ours = row.values["torch"], row.values["oracle"]
+        digits = 9 if f"{theirs:.9g}" != f"{ours:.9g}" else 17
+        return f"{row.leaf} is {theirs:.{digits}g} in torch, {ours:.{digits}g} in the reference"
+    return f"torch's {row.leaf}: {row.deviations['torch'].problem}"
 
 
 def _candidates(evaluation: Evaluation) -> Mapping[str, Leaves]:

@@ -27,6 +27,20 @@ def test_drawn(dtype):
         assert (c1 != c1.astype(jnp.bfloat16).astype(np.float64)).mean() > 0.25
 
 
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_drawn_for_complex_outputs(dtype):
+    with jax.enable_x64(True):
+        (drawn,) = draw_cotangents(outputs(dtype, (40, 50)), seed=0)
+    assert drawn.dtype == dtype and drawn.shape == (5, 40, 50)
+    c1, c2, both, ones, zeros = drawn
+    np.testing.assert_array_equal(both, c1 + 2 * c2)
+    assert (ones == 1).all() and (zeros == 0).all()
+    for c in (c1, c2):
+        for part in (c.real, c.imag):
+            assert part.min() < -3.5 and part.max() > 3.5 and np.abs(part).max() <= 4
+        assert not np.array_equal(c.real, c.imag)
+
+
 def test_a_report_counts_them_as_they_are_drawn():
     (drawn,) = draw_cotangents(outputs(np.float32, (2,)), seed=0)
     last = DRAWN.split()[-2]
@@ -116,6 +130,19 @@ def test_another_shape_or_no_numbers(given, got):
     with pytest.raises(ValueError) as caught:
         given_cotangents(given, SINGLE)
     assert str(caught.value) == f"cotangents: that of y must be float32[2, 3]; got {got}"
+
+
+def test_given_for_a_complex_output():
+    output = jax.ShapeDtypeStruct((2, 3), np.complex64)
+    for given in (G, G + 1j * G):
+        (found,) = given_cotangents(given, output)
+        np.testing.assert_array_equal(found, given.astype(np.complex64), strict=True)
+    with pytest.raises(ValueError, match=r"that of y must be complex64\[2, 3\]; got complex128\[2\]$"):
+        given_cotangents(np.ones(2, complex), output)
+    with pytest.raises(ValueError, match="holds a number that is not finite$"):
+        given_cotangents(np.where(G == 4, complex(0, np.nan), G), output)
+    with pytest.raises(ValueError, match="holds a number that does not fit in complex64$"):
+        given_cotangents(np.where(G == 4, np.complex128(1e39j), G), output)
 
 
 def test_another_shape_in_a_tree_names_the_output():

@@ -168,69 +168,34 @@ def of(fun, *args, **options):
     return InTorch(taken, fun, {}), taken.leaves
 
 
-VALUES = np.stack([X, 2 * X, -X, 0 * X])
-COTANGENTS = np.stack([X, X + 1, 3 * X, X])
-
-
-def one_by_one(run, leaves, at, values, cotangents):
-    """The same from one call for each value."""
-    name = run._arguments.names[at]
-    each = []
-    for value, *bars in zip(values, *cotangents, strict=True):
-        there = [value if i == at else leaf for i, leaf in enumerate(leaves)]
-        each.append(run(there, [bar[None] for bar in bars])[f"{name}_bar"][0])
-    return np.stack(each)
-
-
-@pytest.mark.parametrize("at", [0, 1])
-@pytest.mark.parametrize(
-    "fun",
-    [
-        lambda x, w: x * w,
-        lambda x, w: torch.relu(x) * w**2,
-        lambda x, w: torch.softmax(x * w, -1),
-        lambda x, w: torch.where(x > w, x * x, 3 * w),
-    ],
-)
-def test_gradients_at_many_values_in_one_call(fun, at):
-    calls = []
-
-    def counted(x, w):
-        calls.append(1)
-        return fun(x, w)
-
-    run, leaves = of(counted, X, X + 1)
-    got = run.gradients(leaves, at, VALUES, [COTANGENTS])
-    assert len(calls) == 1
-    assert got.shape == VALUES.shape and got.dtype == np.float32
-    np.testing.assert_allclose(got, one_by_one(run, leaves, at, VALUES, [COTANGENTS]), rtol=1e-6)
-
-
-def test_gradients_of_several_outputs_with_integers_among_them():
-    run, leaves = of(lambda x: {"n": torch.argmax(x), "b": 5 * x[0], "a": x * x}, X)
-    cotangents = [COTANGENTS, COTANGENTS[:, 0]]
-    got = run.gradients(leaves, 0, VALUES, cotangents)
-    np.testing.assert_array_equal(got, one_by_one(run, leaves, 0, VALUES, cotangents))
-
-
-def test_gradients_do_not_warn_of_what_is_looped_over():
-    run, leaves = of(lambda x: torch.linalg.matrix_exp(x @ x.T).sum(), X)
-    got = run.gradients(leaves, 0, VALUES / 8, [np.ones(4, np.float32)])
-    np.testing.assert_allclose(got, one_by_one(run, leaves, 0, VALUES / 8, [np.ones(4, np.float32)]), rtol=1e-4)
+Z = (X + 2j * X[::-1]).astype(np.complex64)
 
 
 @pytest.mark.parametrize(
-    "fun",
+    ("ours", "theirs"),
     [
-        lambda x: x * 2 if bool(x.sum() > 0) else x * 3,
-        lambda x: x * x.max().item(),
-        lambda x: x[: int(x.argmax())] * 2,
+        (lambda z, x: z * z * x.astype(z.dtype), lambda z, x: z * z * x),
+        (lambda z, x: jnp.conj(z) * x.astype(z.dtype), lambda z, x: torch.conj(z) * x),
+        (lambda z, x: (jnp.real(z) * x, jnp.imag(z)), lambda z, x: (torch.real(z) * x, torch.imag(z))),
+        (lambda z, x: jax.lax.complex(x, x) * z, lambda z, x: torch.complex(x, x) * z),
     ],
+    ids=["holomorphic", "conjugated", "to real numbers", "from real numbers"],
 )
-def test_gradients_of_what_cannot_be_mapped_raise(fun):
-    run, leaves = of(fun, X)
-    with pytest.raises(RuntimeError):
-        run.gradients(leaves, 0, VALUES, [COTANGENTS])
+def test_complex_cotangents_are_jaxs(ours, theirs):
+    # On whole numbers, but not on whole cotangents: those of torch are the conjugates, and so are what it is given.
+    taken = take_apart(ours, (Z, X))
+    in_jax = InJax(taken, taken.flat(ours))
+    cotangents = [np.round(2 * c) for c in draw_cotangents(in_jax.traced(taken.leaves).floats, seed=0)]
+    want, got = in_jax(taken.leaves, cotangents), InTorch(taken, theirs, {})(taken.leaves, cotangents)
+    assert got["z_bar"].dtype == np.complex64 and got["x_bar"].dtype == np.float32
+    assert set(got) == set(want)
+    for name, leaf in got.items():
+        np.testing.assert_array_equal(leaf, want[name], err_msg=name)
+
+
+def test_a_complex_output_that_is_detached():
+    with pytest.raises(ValueError, match="output y is detached"):
+        run(lambda z: 2 * z.detach(), Z)
 
 
 def test_a_leaf_that_is_not_differentiated_is_passed_on_without_a_gradient():

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback.parity.case.leaves import as_numpy, same_bits
+from pullback.parity.case.leaves import as_numpy, same_bits, widened
 
 X = np.array([1.0, -2.0, np.nan, np.inf], np.float32)
 
@@ -37,3 +37,17 @@ def test_another_shape_or_dtype_is_not_the_same():
 def test_integers_and_booleans():
     assert same_bits(np.arange(3), np.arange(3)) and not same_bits(np.arange(3), np.arange(3) + 1)
     assert same_bits(np.array([True]), np.array([True])) and not same_bits(np.array([True]), np.array([False]))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wide"),
+    [
+        *[(dtype, np.float64) for dtype in (jnp.bfloat16, np.float16, np.float32, np.float64)],
+        *[(dtype, np.complex128) for dtype in (np.complex64, np.complex128)],
+        *[(dtype, dtype) for dtype in (np.int32, np.uint8, np.bool_)],
+    ],
+)
+def test_widened(dtype, wide):
+    tree = widened({"x": [np.ones(2, dtype)], "y": jnp.ones((), dtype) if np.dtype(dtype).itemsize < 8 else 1.0})
+    assert tree["x"][0].dtype == wide and isinstance(tree["y"], np.ndarray)
+    np.testing.assert_array_equal(tree["x"][0], [1, 1])

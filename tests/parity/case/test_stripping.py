@@ -1,9 +1,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from pullback.functional import mlp_loss
-from pullback.parity.case.stripping import custom_rules, without_rules
+from pullback.parity.case.stripping import custom_rules, dtypes_of, may_stop_gradients, without_rules
 
 X = np.array([1.0, -2.0, 3.0], np.float32)
 
@@ -131,3 +132,47 @@ def test_a_jaxpr_is_stripped_once_and_called_with_other_values():
     stripped = without_rules(jax.make_jaxpr(cube)(X))
     np.testing.assert_array_equal(stripped(X)[0], X**3)
     np.testing.assert_array_equal(stripped(2 * X)[0], 8 * X**3)
+
+
+def jaxpr_of(fun, *args):
+    return jax.make_jaxpr(fun)(*(args or (X,))).jaxpr
+
+
+def test_the_dtypes_of_all_that_is_computed():
+    assert dtypes_of(jaxpr_of(lambda x: x * x)) == {np.dtype(np.float32)}
+    assert dtypes_of(jaxpr_of(lambda x: x.astype(jnp.bfloat16) * 2)) == {np.dtype(jnp.bfloat16)}
+
+
+def test_the_dtypes_of_what_is_called_too():
+    def halved(x):
+        return jax.jit(lambda x: x.astype(jnp.float16).astype(jnp.float32))(x)
+
+    looped = lambda x: jax.lax.scan(lambda c, row: (c, halved(row)), None, x)[1]  # noqa: E731
+    for fun in (halved, looped, jax.checkpoint(halved)):
+        assert np.dtype(np.float16) in dtypes_of(jaxpr_of(fun))
+
+
+SMOOTH = [lambda x: jnp.sin(x) * x, jnp.abs, lambda x: jnp.maximum(x, 0.0), lambda x: x.astype(jnp.bfloat16)]
+STEPPED = {
+    "gradients stopped": lambda x: x + jax.lax.stop_gradient(x),
+    "rounded": jnp.round,
+    "floor": jnp.floor,
+    "sign": jnp.sign,
+    "to integers": lambda x: x.astype(jnp.int32).astype(jnp.float32),
+    "to bools": lambda x: x.astype(bool).astype(jnp.float32),
+    "a rule of the user's": cube,
+    "a rule of jax's own": jax.nn.relu,
+    "in a function": lambda x: jax.jit(jnp.floor)(x),
+    "in a loop": lambda x: jax.lax.scan(lambda c, row: (c, jnp.floor(row)), None, x)[1],
+    "in a branch": lambda x: jax.lax.cond(x[0] > 0, jnp.floor, jnp.sin, x),
+}
+
+
+@pytest.mark.parametrize("fun", SMOOTH)
+def test_nothing_stops_a_gradient(fun):
+    assert not may_stop_gradients(jaxpr_of(fun))
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_what_may_stop_a_gradient_on_purpose(name):
+    assert may_stop_gradients(jaxpr_of(STEPPED[name]))

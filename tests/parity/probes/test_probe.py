@@ -148,7 +148,7 @@ def test_what_each_of_them_yields():
         checks = {"outcome" if isinstance(item, Outcome) else item.check for item in found}
         yields[name] = checks
     assert yields == {
-        "values": {"outcome", "linearity"},
+        "values": {"outcome", "maths", "linearity"},
         "structure": {"structure"},
         "rule ran": {"rule ran"},
         "transformations": {"outcome", "transformations"},
@@ -178,7 +178,59 @@ def test_linearity_is_not_asked_of_a_rule_that_raises():
     assert {row.deviations["rule"].problem for row in outcome.rows} == {"raised RuntimeError: no gradient"}
 
 
+def ruled(backward):
+    @jax.custom_vjp
+    def rule(x):
+        return x * x
+
+    rule.defvjp(lambda x: (x * x, x), lambda x, g: (backward(x, g),))
+    return rule
+
+
+def values_of(rule, *args, **options):
+    outcomes, findings = [], []
+    for found in PROBES["values"].look(evaluated(rule, *args, **options)):
+        outcomes.append(found) if isinstance(found, Outcome) else findings.append(found)
+    return outcomes, {(finding.check, finding.about): finding for finding in findings}
+
+
+def test_what_is_right_in_float64_is_said():
+    _, findings = values_of(square, reference=square)
+    for leaf in ("y", "y (primal)", "x_bar"):
+        assert findings["maths", leaf].status == "pass"
+        assert findings["maths", leaf].text.startswith("the rule's exact values are the oracle's, ")
+
+
+def test_a_mistake_that_only_exact_values_show_has_its_own_rows():
+    (values, maths), findings = values_of(ruled(lambda x, g: 2 * x * g + 1e-9 * g), reference=square)
+    assert all(row.ok for row in values.rows)
+    assert [(row.check, row.leaf, row.ok) for row in maths.rows] == [("maths", "x_bar", False)]
+    assert ("maths", "x_bar") not in findings and ("maths", "y") in findings
+
+
+def test_one_mistake_is_one_row():
+    (values,), findings = values_of(ruled(lambda x, g: -2 * x * g), reference=square)
+    assert [row.leaf for row in values.rows if not row.ok] == ["x_bar"] and ("maths", "x_bar") not in findings
+
+
+def test_what_nobody_can_judge_in_float64_is_a_note():
+    x = np.array([9.0], np.float32)  # float64's next number after 1e17 is 16 further
+    _, findings = values_of(lambda x: (x + 1e17) - 1e17, x, reference=lambda x: (x + 1e17) - 1e17)
+    finding = findings["maths", "y"]
+    assert finding.status == "note" and finding.text.startswith("not judged in float64: rounding may move ")
+
+
+def test_a_gradient_that_is_the_slope_of_its_own_forward_leaves_it_undecided():
+    stopped = lambda x: 2 * x * jax.lax.stop_gradient(x) - jax.lax.stop_gradient(x * x)  # noqa: E731
+    evaluation = evaluated(lambda x: x * x, reference=lambda x: x * jax.lax.stop_gradient(x))
+    _ = list(PROBES["values"].look(evaluation))
+    assert evaluation.undecided and [finding.about for finding in evaluation.findings] == ["undecided"]
+    agreeing = evaluated(square, reference=stopped)
+    _ = list(PROBES["values"].look(agreeing))
+    assert not agreeing.undecided, "it is twice x there too"
+
+
 def test_elements_without_a_bound_are_counted():
-    _, *others = PROBES["values"].look(evaluated(lambda x: 1 / (x - jnp.mean(x)), np.zeros(2, np.float32)))
-    notes = [other for other in others if not isinstance(other, Outcome) and other.check == "values"]
-    assert notes and all(note.status == "note" and "are not judged" in note.text for note in notes)
+    (values,), _ = values_of(lambda x: 1 / (x - jnp.mean(x)), np.array([0.1, 0.2, 0.3], np.float32))
+    (row,) = (row for row in values.rows if row.leaf == "y")
+    assert (row.verdict, row.unjudged) == ("not judged", 1)

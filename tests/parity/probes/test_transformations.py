@@ -10,7 +10,8 @@ from jax.core import Tracer
 
 from pullback.functional import lin
 from pullback.parity.case.case import take_up
-from pullback.parity.probes.transformations import transformation_findings
+from pullback.parity.probes.one_program import compiled
+from pullback.parity.probes.transformations import transformation_findings, transformation_parts
 from pullback.parity.verdict.evaluation import Evaluation
 
 f32 = functools.partial(np.array, dtype=np.float32)
@@ -18,7 +19,7 @@ f32 = functools.partial(np.array, dtype=np.float32)
 X = f32([[1, -2, 0.3], [0.7, 4, 5]])
 W = f32([[0.1, 0.2], [0.3, -0.4], [0.5, 0.6]])
 B = f32([1, 2])
-ALL = ["jit, a second time", "eager", "vmap", "scan", "checkpoint", "donated buffers", "sharded", "inputs"]
+ALL = ["jit, a second time", "eager", "donated buffers", "sharded", "vmap", "scan", "checkpoint", "inputs"]
 
 
 def findings(rule, *args, **options):
@@ -166,6 +167,73 @@ def test_a_backward_that_raises_is_reported():
 
     rule.defvjp(lambda x: (x * x, x), backward)
     assert "RuntimeError: no gradient" in str(findings(rule, reference=square))
+
+
+def batched(wrong):
+    """x^2 with a backward that has a batching rule of its own, which may be wrong."""
+
+    @jax.custom_batching.custom_vmap
+    def bar(x, g):
+        return 2 * x * g
+
+    @bar.def_vmap
+    def _mapped(size, batched, x, g):
+        x, g = (a if b else jnp.broadcast_to(a, (size, *a.shape)) for a, b in zip((x, g), batched, strict=True))
+        return 2 * wrong(x) * g, True
+
+    @jax.custom_vjp
+    def rule(x):
+        return x * x
+
+    rule.defvjp(lambda x: (x * x, x), lambda x, g: (bar(x, g),))
+    return rule
+
+
+def test_a_batching_rule_that_uses_the_first_slices_primal_for_all():
+    found = findings(batched(lambda x: jnp.broadcast_to(x[:1], x.shape)), reference=square)
+    status, text = found["vmap"]
+    assert status == "FAIL" and text.startswith("slice 1: x_bar differs, ")
+    assert {found[name][0] for name in ("scan", "checkpoint")} == {"pass"}
+
+
+def test_a_batching_rule_that_turns_the_slices_round():
+    status, text = findings(batched(lambda x: x[::-1]), reference=square)["vmap"]
+    assert status == "FAIL" and text.startswith("slice 0: x_bar differs, ")
+
+
+def test_a_batching_rule_that_is_right():
+    assert findings(batched(lambda x: x), reference=square)["vmap"][0] == "pass"
+
+
+def test_a_rule_that_reads_its_gates_from_another_slice():
+    # The third set of arguments has other gates on: with the same ones everywhere, a mix-up is not seen.
+    def gated(x):
+        return jnp.where(x[:1] > 0, x, 0 * x)
+
+    status, text = findings(batched(gated), reference=square)["vmap"]
+    assert status == "FAIL" and text.startswith("slice ")
+
+
+def test_complex_arguments():
+    z = (X + 1j * X[::-1]).astype(np.complex64)
+    found = findings(square, z, reference=square)
+    assert found.pop("sharded")[0] in ("skipped", "pass") and {status for status, _ in found.values()} == {"pass"}
+
+
+def test_a_mask_of_infinities():
+    add = lambda x, mask: jax.nn.softmax(x + mask)  # noqa: E731
+    found = findings(add, X, f32([[0, -np.inf, 0]] * 2), reference=add, nondiff=["mask"])
+    assert found.pop("sharded")[0] in ("skipped", "pass") and {status for status, _ in found.values()} == {"pass"}
+
+
+def test_parts_that_were_compiled_already_are_not_compiled_again():
+    evaluation = Evaluation(take_up(square, (X,), reference=square))
+    runs = compiled(transformation_parts(evaluation))
+    assert list(runs) == ["vmap", "scan", "checkpoint", "donated buffers"]
+    asked = []
+    counted = {name: lambda name=name: asked.append(name) or runs[name]() for name in runs}
+    _ = list(transformation_findings(evaluation, counted))
+    assert sorted(asked) == sorted(runs)
 
 
 def test_no_even_axis_to_divide():

@@ -182,12 +182,58 @@ def test_the_cotangents_axis_is_that_of_a_bar_leaf_only():
     assert rows(False) != rows(True)
 
 
+F16 = {"args": (np.array([300, 1], np.float16),), "dtype": np.dtype(np.float16)}
+
+
 def test_beyond_the_dtypes_range_infinity_is_right_too():
-    x = np.array([300, 1], np.float16)
-    it = comparison(
-        args=(x,), dtype=np.dtype(np.float16), implementations={"ours": lambda x: np.array([np.inf, 1], np.float16)}
-    )
-    assert it.outcome.rows[0].ok and np.isinf(it.allowed["y"][0]) and np.isfinite(it.allowed["y"][1])
+    for got, ok in (([np.inf, 1], True), ([-np.inf, 1], False), ([np.inf, np.inf], False)):
+        it = comparison(**F16, implementations={"ours": lambda x, got=got: np.array(got, np.float16)})
+        assert it.outcome.rows[0].ok is ok
+
+
+def test_what_rounding_may_turn_into_nan_is_excused_where_that_is_asked():
+    unsafe = comparison(**F16).bounds._replace(unsafe=np.array([True, False]))
+    for lenient, verdict in ((True, "not judged"), (False, "FAIL")):
+        ours = {"ours": lambda x: np.array([np.nan, 1], np.float16)}
+        it = comparison(**F16, implementations=ours, bounds_from=lambda: unsafe, lenient=lenient)
+        assert it.rows[0].verdict == verdict
+
+
+def off_by(factor):
+    return jax.jit(lambda x: x**2 * factor)
+
+
+def test_one_can_be_left_out():
+    it = comparison(implementations={"ours": square, "other": off_by(2.0), "theirs": broken})
+    assert list(it.rows[0].deviations) == ["ours", "other", "theirs"]
+    it.leave_out("other")
+    assert list(it.rows[0].deviations) == ["ours", "theirs"] and list(it.got) == ["ours"]
+    it.leave_out("theirs")
+    assert it.rows[0].ok and not it.raised
+
+
+def test_one_can_be_given_wider_bounds_and_they_can_be_taken_back():
+    it = comparison(implementations={"ours": off_by(1.00001), "theirs": off_by(1.00001)})
+    assert it.fails("ours") and it.fails("theirs")
+    it.widen("ours", {"y": 1e-4 * it.want["y"]})
+    assert not it.fails("ours") and it.fails("theirs")
+    it.widen("ours", {"y": 0 * it.want["y"]})
+    assert it.fails("ours"), "no bound gets narrower by it, and the last one counts"
+    np.testing.assert_array_equal(it.allowed_to("ours")["y"], it.allowed["y"])
+    it.widen("ours", {"y": 1e-4 * it.want["y"]})
+    it.widen("ours", None)
+    assert it.fails("ours") and it.rows[0].deviations["ours"].problem == "outside the bound"
+
+
+def test_by_how_much_the_maths_differ_is_allowed_to_all():
+    it = comparison(implementations={"ours": off_by(1.00001)}, beside={"y": 1e-4 * X.astype(np.float64) ** 2})
+    assert it.rows[0].ok
+    np.testing.assert_array_equal(it.allowed_to("ours")["y"], it.allowed["y"] + it.beside["y"])
+
+
+def test_an_implementation_that_raises_fails():
+    it = comparison(implementations={"ours": broken, "theirs": square}, columns={"ours": "x * x"})
+    assert it.fails("ours") and not it.fails("theirs")
 
 
 def test_kinks_and_fallbacks_go_along():

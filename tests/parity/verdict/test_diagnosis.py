@@ -112,12 +112,6 @@ def test_reversed(axis):
     assert said(np.flip(WANT, axis)) == f"reversed along axis {axis}"
 
 
-def test_what_is_not_finite_is_counted():
-    got = WANT.copy()
-    got[0, 0, 0], got[1, 1, 1] = np.nan, -np.inf
-    assert said(got) == "2 of 60 elements are not finite"
-
-
 @pytest.mark.parametrize(
     ("bits", "name"), [(11, "TF32 or float16"), (8, "bfloat16")], ids=["11 bits kept", "8 bits kept"]
 )
@@ -131,6 +125,20 @@ def test_a_lower_precision(bits, name):
 def test_bfloat16_is_no_lower_precision_for_bfloat16():
     noise = 1 + 0.02 * RNG.standard_normal(WANT.shape)
     assert "precision" not in said(WANT * noise, dtype=jnp.bfloat16)
+
+
+def test_of_what_is_not_finite_the_row_says_where():
+    got = -WANT.copy()
+    got[0, 0, 0] = np.nan
+    assert said(got) == ""
+    want = WANT.copy()
+    want[0, 0, 0] = np.inf
+    assert said(-WANT, want, bound=np.abs(WANT) * U) == ""
+
+
+def test_complex_and_whole_numbers_have_no_pattern_yet():
+    assert diagnose(-WANT.astype(np.complex64), WANT.astype(np.complex128), np.abs(WANT) * U, np.complex64) == ""
+    assert diagnose(np.array([3, 5]), np.array([3, 4]), np.zeros(2), np.int32) == ""
 
 
 def test_noise_has_no_pattern():

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from pullback.parity.case.case import take_up
-from pullback.parity.roundoff.bounds import rounding_bounds
-from pullback.parity.verdict.evaluation import Evaluation, InDouble
+from pullback.parity.verdict import evaluation as room
+from pullback.parity.verdict.evaluation import Evaluation
 from pullback.parity.verdict.oracle import choose_oracle
 
 f32 = functools.partial(np.array, dtype=np.float32)
@@ -19,8 +20,8 @@ def square(x):
     return x * x
 
 
-def evaluated(rule=square, *args, dtypes=(), **options):
-    return choose_oracle(Evaluation(take_up(rule, args or (X,), **options), dtypes))
+def evaluated(rule=square, *args, dtypes=(), trusted=None, arithmetic=None, **options):
+    return choose_oracle(Evaluation(take_up(rule, args or (X,), **options), dtypes, trusted, arithmetic))
 
 
 def ruled(backward, forward=square):
@@ -55,6 +56,13 @@ def test_values_are_computed_once():
     assert len(calls) == before + 1
 
 
+def test_nothing_is_computed_before_it_is_asked_for():
+    def broken(x):
+        raise RuntimeError("not yet")
+
+    assert Evaluation(take_up(broken, (X,))).findings == []
+
+
 def test_a_wrong_rule_is_in_the_rows():
     values = evaluated(ruled(lambda x, g: -2 * x * g), reference=square).values
     (row,) = (row for row in values.rows if not row.ok)
@@ -75,31 +83,37 @@ def test_the_other_dtypes_are_those_that_the_case_has_not():
 def test_in_another_dtype(dtype):
     evaluation = evaluated(reference=square, torch=square, dtypes=[np.dtype(dtype).name])
     other = evaluation.cast(dtype)
+    assert evaluation.is_home and not other.is_home and other.home == np.float32
     with other.case.x64:
         values = other.values
         assert values.name == np.dtype(dtype).name and all(row.ok and row.dtype == values.name for row in values.rows)
-        assert list(values.got) == ["rule", "reference", "torch"] and values.got["torch"]["x_bar"].dtype == dtype
-        assert values.want["x_bar"].shape == (5, 2, 3)
+        assert list(values.got) == ["rule", "torch"], "of the reference only its exact values are needed"
+        assert values.got["torch"]["x_bar"].dtype == dtype and values.want["x_bar"].shape == (5, 2, 3)
+    assert other.torch_agrees and not other.oracle_is_torch
+
+
+def test_another_dtype_has_the_same_oracle():
+    evaluation = evaluated(lambda x: 3 * (x * x), torch=square)
+    assert evaluation.oracle_is_torch
+    other = evaluation.cast(jnp.bfloat16)
     assert other.oracle_is_torch
+    np.testing.assert_allclose(other.want["y"], X.astype(jnp.bfloat16).astype(np.float64) ** 2)
+    assert {row.diagnosis.get("rule") is not None for row in other.values.rows} == {True}
 
 
-def test_in_float64_nobody_is_called_again():
-    calls = []
-
-    def theirs(x):
-        calls.append(x.dtype)
-        return x * x
-
-    evaluation = evaluated(reference=square, torch=theirs, dtypes=["float64"])
-    _ = evaluation.values.outcome
-    before = len(calls)
+def test_what_is_trusted_and_allowed_goes_along():
+    evaluation = evaluated(reference=square, torch=square, trusted="torch", arithmetic="bfloat16")
     other = evaluation.cast(np.float64)
+    assert (other.trusted, other.allowed_dtype) == ("torch", jnp.bfloat16)
+    assert evaluation.allowed_dtype == jnp.bfloat16
+    assert evaluated(arithmetic="float64").allowed_dtype == np.float32, "the arguments' dtype is always allowed"
+
+
+def test_complex_arguments_in_float64():
+    z = (X + 1j * X).astype(np.complex64)
+    other = evaluated(square, z, reference=square, torch=square).cast(np.float64)
     with other.case.x64:
-        outcome = other.values.outcome
-    assert len(calls) == before and {row.check for row in outcome.rows} == {"float64"}
-    np.testing.assert_array_equal(
-        other.values.got["rule"]["x_bar"], 2 * X.astype(np.float64) * other.case.cotangents[0]
-    )
+        assert all(row.ok for row in other.values.rows) and other.values.got["torch"]["x_bar"].dtype == np.complex128
 
 
 def test_the_check_in_float64_has_cotangents_of_float64():
@@ -130,11 +144,12 @@ def test_a_dtype_in_which_the_rule_does_not_run():
         return x * x
 
     evaluation = evaluated(not_in_float64, reference=square, dtypes=["float64"])
+    assert all(row.ok for row in evaluation.maths_rows), "its maths is that of its own trace"
     other = evaluation.cast(np.float64)
     with other.case.x64:
         rows = other.values.rows
+        assert other.of_rule is None and other.maths_rows == [] and other.beside == {}
     assert {row.deviations["rule"].problem for row in rows} == {"raised TypeError: not in float64"}
-    assert {row.deviations["reference"].problem for row in rows} == {None}
 
 
 def wrong_under_vmap(factor=2.0):
@@ -172,7 +187,7 @@ def test_a_pullback_that_is_wrong_either_way_is_wrong_in_the_table():
 def test_a_pullback_that_is_right_under_vmap_has_no_finding():
     evaluation = evaluated(wrong_under_vmap(1.0), reference=square)
     assert all(row.ok for row in evaluation.values.rows) and not evaluation.case.rule.one_by_one
-    assert [finding.check for finding in evaluation.findings] == ["oracle"]
+    assert {finding.check for finding in evaluation.findings} == {"oracle"}
 
 
 def test_a_pullback_that_cannot_be_mapped_is_checked_all_the_same():
@@ -197,140 +212,159 @@ def test_whoever_raises_is_kept_with_the_error():
     assert list(values.raised) == ["torch"] and list(values.got) == ["rule", "reference"]
 
 
-def test_without_the_reference():
-    evaluation = evaluated(reference=square)
-    other = evaluation.without_reference()
-    assert other.case.reference is None and evaluation.case.reference is not None
-    assert other.oracle is other.case.stripped and evaluation.oracle is evaluation.case.reference
-
-
 def test_slopes_are_measured_once():
     evaluation = evaluated()
     assert evaluation.slopes is evaluation.slopes and list(evaluation.slopes) == ["x"]
-
-
-SHORT = np.array([[1.0, -2.0], [3.0, 0.5]], np.float32)
 
 
 def third(x):
     return x / 3
 
 
-def case_of(rule=third, *args, **options):
-    return take_up(rule, args or (SHORT,), **options)
+def test_the_maths_is_the_functions_own_trace_in_float64():
+    it = Evaluation(take_up(third, (X,)))
+    found = it.maths(it.case.rule)
+    assert {leaf.dtype for leaf in found.values.values()} == {np.dtype(np.float64)}
+    np.testing.assert_array_equal(found.values["y"], X.astype(np.float64) / 3)
+    np.testing.assert_allclose(found.values["x_bar"], it.case.cotangents[0].astype(np.float64) / 3, rtol=1e-15)
+    assert (found.errors["y"] <= 2.0**-52 * np.abs(X)).all(), "and how far that may be off"
 
 
-def test_leaves_in_float64_from_jax_and_from_torch():
-    it = case_of(reference=third, torch=third)
-    in_double = InDouble(it)
-    for run in it.implementations.values():
-        leaves = in_double.leaves(run)
-        assert {leaf.dtype for leaf in leaves.values()} == {np.dtype(np.float64)}
-        assert all(isinstance(leaf, np.ndarray) for leaf in leaves.values())
-        np.testing.assert_array_equal(leaves["y"], SHORT.astype(np.float64) / 3)
-        np.testing.assert_allclose(leaves["x_bar"], it.cotangents[0].astype(np.float64) / 3, rtol=1e-15)
-    assert not jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+def test_casts_inside_change_nothing_of_the_maths_and_are_in_the_rounding():
+    def in_bfloat16(x):
+        return (x.astype(jnp.bfloat16) / 3).astype(x.dtype)
+
+    it = Evaluation(take_up(in_bfloat16, (X,)))
+    np.testing.assert_array_equal(it.maths(it.case.rule).values["y"], X.astype(np.float64) / 3)
+    coarse, fine = (it.rounding(it.case.rule, inside=inside).errors["y"] for inside in (True, False))
+    assert (coarse > 2.0**-9 * np.abs(X / 3)).all() and (fine < 2.0**-20 * np.abs(X)).all()
 
 
-def test_the_same_numbers_and_the_same_cotangents():
-    # Those of the case, widened: others would be another question.
-    it = case_of(lambda x: 1 * x)
-    leaves = InDouble(it).leaves(it.rule)
-    np.testing.assert_array_equal(leaves["y"], SHORT.astype(np.float64), strict=True)
-    np.testing.assert_array_equal(leaves["x_bar"], it.cotangents[0].astype(np.float64), strict=True)
+def test_random_bits_stay_the_same_bits():
+    def dropped(x, key):
+        return jnp.where(jax.random.bernoulli(key, 0.5, x.shape), 2 * x, jnp.zeros_like(x))
+
+    evaluation = evaluated(dropped, X, jax.random.key(0), reference=dropped)
+    np.testing.assert_array_equal(evaluation.want["y"], np.asarray(dropped(X, jax.random.key(0))))
+    assert all(row.ok for row in (*evaluation.maths_rows, *evaluation.values.rows))
 
 
-def more_of(case):
-    with jax.enable_x64(True):
-        return case.cast(np.float64).cotangents
+def test_constants_are_rounded_where_that_counts():
+    it = Evaluation(take_up(lambda x: x * f32(0.1), (X,)))
+    exact, rounded = (it.maths(it.case.rule, constants).errors["y"] for constants in (False, True))
+    assert (rounded > 1e-9 * np.abs(X)).all() and (exact < 1e-15 * np.abs(X)).all()
 
 
-def test_two_sets_of_cotangents_in_one_call():
-    calls = []
+def test_rounding_in_a_dtype_and_with_moved_arguments():
+    it = Evaluation(take_up(third, (X,)))
+    plain, coarse, moved = (
+        it.rounding(it.case.plain, **options).errors["y"] for options in ({}, {"dtype": jnp.bfloat16}, {"moved": 2.0})
+    )
+    np.testing.assert_allclose(coarse, 2.0**16 * plain, rtol=1e-2)
+    np.testing.assert_allclose(moved - plain, 2.0**-23 * np.abs(X / 3), rtol=1e-2)
+
+
+@pytest.fixture
+def walks(monkeypatch):
+    """How often a bound is made."""
+    made, bounds_of = [], room.bounds_of
+    monkeypatch.setattr(room, "bounds_of", lambda *args, **options: made.append(1) or bounds_of(*args, **options))
+    return made
+
+
+def test_each_walk_is_made_once(walks):
+    evaluation = evaluated(reference=square)
+    _ = evaluation.values.outcome, evaluation.maths_rows, evaluation.beside
+    assert len(walks) == 3, "the reference's maths and rounding, and the rule's maths"
+    for _ in range(2):
+        evaluation.maths(evaluation.case.rule), evaluation.rounding(evaluation.case.plain)
+        evaluation.forget()
+        _ = evaluation.values.outcome, evaluation.maths_rows
+    assert len(walks) == 3
+
+
+def test_any_function_exactly_and_once(walks):
+    it = Evaluation(take_up(square, (X,)))
+    for _ in range(2):
+        found = it.exactly("third", third, (X,))
+        np.testing.assert_array_equal(found.values, X.astype(np.float64) / 3)
+    assert len(walks) == 1 and (found.errors <= 2.0**-52 * np.abs(X)).all()
+    assert (it.exactly("third", third, (X,), jnp.bfloat16).errors > 2.0**-10 * np.abs(X)).all()
+    assert len(walks) == 2
+
+
+def by_callback(x):
+    """x^2, by what jax cannot look into."""
+    square = lambda x: np.asarray(x) * np.asarray(x)  # noqa: E731
+    return jax.pure_callback(square, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="sequential")
+
+
+def test_what_runs_in_its_own_dtype_only_is_named_and_its_maths_is_not_judged():
+    evaluation = evaluated(ruled(lambda x, g: 2 * x * g, by_callback), reference=square)
+    assert evaluation.opaque == ("pure_callback",) and evaluation.maths_rows == []
+    assert all(row.ok for row in evaluation.values.rows), "its arithmetic is"
+    assert evaluated(reference=square).opaque == ()
+
+
+def test_the_rules_maths_against_the_oracles():
+    evaluation = evaluated(ruled(lambda x, g: 2 * x * g), reference=square)
+    assert [row.leaf for row in evaluation.maths_rows if row.ok] == ["x_bar", "y", "y (primal)"]
+    assert {row.check for row in evaluation.maths_rows} == {"maths"}
+    wrong = evaluated(ruled(lambda x, g: (-2 - 1e-12) * x * g), reference=square)
+    (row,) = (row for row in wrong.maths_rows if not row.ok)
+    assert row.leaf == "x_bar" and row.diagnosis == {"rule": "the sign is wrong"}
+
+
+def test_maths_that_is_wrong_by_less_than_float32_sees_is_wrong():
+    evaluation = evaluated(ruled(lambda x, g: 2 * x * g + 1e-9 * g), reference=square)
+    assert all(row.ok for row in evaluation.values.rows)
+    assert [row.leaf for row in evaluation.maths_rows if not row.ok] == ["x_bar"]
+
+
+def test_zero_and_next_to_zero_are_one_answer():
+    def shifted(x):
+        return x * x + 1e-25 * x
+
+    evaluation = evaluated(shifted, f32([[0, -1.1, 2.3]]), reference=square)
+    assert all(row.ok for row in (*evaluation.maths_rows, *evaluation.values.rows))
+    assert 0 < evaluation.beside["x_bar"].max() < 1e-24, "and the values allow for it"
+
+
+def test_torch_in_float64():
+    seen = []
 
     def theirs(x):
-        calls.append(1)
-        return x * x
+        seen.append(x.dtype)
+        return x / 3
 
-    it = case_of(lambda x: x * x, torch=theirs)
-    more = more_of(it)
-    in_double = InDouble(it, more)
-    for run in it.implementations.values():
-        own, others = in_double.leaves(run), in_double.leaves(run, True)
-        np.testing.assert_array_equal(own["x_bar"], 2 * SHORT.astype(np.float64) * it.cotangents[0])
-        np.testing.assert_array_equal(others["x_bar"], 2 * SHORT.astype(np.float64) * more[0])
-        np.testing.assert_array_equal(own["y"], others["y"])
-        assert len(own["x_bar"]) == len(others["x_bar"]) == 5
-    assert len(calls) == 1
+    evaluation = evaluated(third, reference=third, torch=theirs)
+    assert seen == [torch.float64] and evaluation.torch_agrees
+    np.testing.assert_array_equal(evaluation.torch_in_double["y"], X.astype(np.float64) / 3)
+    assert evaluation.torch_in_double is evaluation.torch_in_double
 
 
-def test_your_own_cotangents_are_in_both_sets():
-    it = case_of(lambda x: 1 * x, cotangents=SHORT / 3)
-    in_double = InDouble(it, more_of(it))
-    for part in (False, True):
-        bars = in_double.leaves(it.rule, part)["x_bar"]
-        assert len(bars) == 6
-        np.testing.assert_array_equal(bars[5], (SHORT / 3).astype(np.float64))
-
-
-def test_an_implementation_is_called_once():
-    calls = []
-
-    def rule(x):
-        calls.append(1)
-        return x * x
-
-    it = case_of(rule)
-    in_double = InDouble(it)
-    before = len(calls)
-    first = in_double.leaves(it.rule)
-    assert in_double.leaves(it.rule)["y"] is first["y"] and len(calls) == before + 1
-
-
-def test_what_an_implementation_raises_is_raised():
-    def float32_only(x):
-        if x.dtype != jnp.float32:
+def test_torch_that_does_not_run_in_float64_is_widened():
+    def theirs(x):
+        if x.dtype != torch.float32:
             raise TypeError("float32 only")
-        return x
+        return x / 3
 
-    it = case_of(float32_only)
-    in_double = InDouble(it)
-    for _ in range(2):
-        try:
-            in_double.leaves(it.rule)
-        except TypeError as error:
-            assert str(error) == "float32 only"
-        else:
-            raise AssertionError("it did not raise")
+    evaluation = evaluated(third, reference=third, torch=theirs)
+    assert evaluation.torch_is_coarse and evaluation.torch_agrees
+    np.testing.assert_array_equal(evaluation.torch_in_double["y"], (X / 3).astype(np.float64))
+    assert all(row.ok for row in evaluation.values.rows)
 
 
-def test_bounds_are_those_of_float64():
-    y = np.array([[3, 0.1], [-0.7, 5]], np.float32)
-    it = case_of(lambda x, y: x * y, SHORT, y)
-    in_double = InDouble(it)
-    bounds = in_double.bounds(it.plain)
-    assert set(bounds.errors) == {"y", "y (primal)", "x_bar", "y_bar"}
-    u = 2.0**-53
-    exact = np.abs(SHORT.astype(np.float64) * y)
-    # Of one evaluation; two of them may lie twice as far apart.
-    assert (bounds.errors["y"] >= u * exact).all() and (bounds.errors["y"] <= u * exact * (1 + 1e-9)).all()
-    np.testing.assert_array_equal(bounds.values["y"], SHORT.astype(np.float64) * y)
+def test_torch_is_not_compared_with_itself():
+    evaluation = evaluated(lambda x: 3 * (x * x), torch=square)
+    assert evaluation.oracle_is_torch and list(evaluation.values.got) == ["rule"]
+    np.testing.assert_array_equal(evaluation.want["y"], X.astype(np.float64) ** 2)
 
 
-def test_bounds_for_either_set_of_cotangents_from_one_walk(monkeypatch):
-    walks = []
-
-    def counted(*args, **options):
-        walks.append(1)
-        return rounding_bounds(*args, **options)
-
-    monkeypatch.setattr("pullback.parity.verdict.evaluation.rounding_bounds", counted)
-    it = case_of(lambda x: x * x)
-    more = more_of(it)
-    in_double = InDouble(it, more)
-    for part, cotangents in ((False, it.cotangents[0]), (True, more[0])):
-        bounds = in_double.bounds(it.plain, part)
-        assert bounds.errors["x_bar"].shape == bounds.values["x_bar"].shape == (5, 2, 2)
-        np.testing.assert_array_equal(bounds.values["x_bar"], 2 * SHORT.astype(np.float64) * cotangents)
-        assert bounds.errors["y"].shape == (2, 2)
-    assert len(walks) == 1
+def test_who_is_the_oracle_can_be_changed():
+    evaluation = evaluated(reference=square, torch=lambda x: 3 * (x * x))
+    assert all(row.ok for row in evaluation.maths_rows)
+    evaluation.oracle_is_torch = True
+    evaluation.forget()
+    assert not any(row.ok for row in evaluation.maths_rows)
+    np.testing.assert_allclose(evaluation.want["y"], 3 * X.astype(np.float64) ** 2)

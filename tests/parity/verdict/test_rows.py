@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pullback.parity.verdict.deviation import OUTSIDE
 from pullback.parity.verdict.rows import apart, compare
 
 WANT = {"w1": np.array([[1.0, -2.0], [4.0, 0.0]]), "loss": np.array(8.0)}
@@ -26,105 +27,111 @@ def test_agreement():
     assert result["loss"].values == {"oracle": 8.0, "ours": 8.0, "torch": 8.0}
 
 
-def test_figures():
+def test_each_is_held_by_its_own_and_the_worst_is_named():
     wrong = RIGHT["w1"].copy()
-    wrong[1, 0] += np.float32(2**-20)  # two units in the last place of 4
-    wrong[0, 1] += np.float32(2**-22)
+    wrong[1, 0] += np.float32(2**-18)
     row = rows(ours=RIGHT, torch=changed(w1=wrong))["w1"]
-    deviation = row.deviations["torch"]
-    assert deviation.max_abs == 2**-20 and deviation.index == (1, 0)
-    assert deviation.relative == 2**-20 / 4 and deviation.ulps == 2
-    assert deviation.budget == 2**-20 / 1e-6 and deviation.problem is None
-    assert row.worst[0] == "torch"
-    assert row.values["torch"] == 4 + 2**-20
-    # Scaling by 1 + s moves the largest element, 4, most: noticed from 4 s > 2 bounds on.
+    assert not row.ok and row.worst[0] == "torch" and row.verdict == "FAIL"
+    assert row.deviations["ours"].problem is None and row.deviations["torch"].problem == OUTSIDE
+    assert row.values == {"oracle": 4.0, "ours": 4.0, "torch": 4 + 2**-18}, "at the worst element"
     assert row.floor == pytest.approx(2e-6 / 4)
+    assert rows(ours=RIGHT, torch=changed(w1=wrong))["loss"].ok
 
 
-def test_the_worst_element_is_the_one_nearest_its_own_bound():
-    bounds = BOUNDS | {"w1": np.array([[1e-3, 1e-3], [1e-3, 1e-9]])}
-    wrong = RIGHT["w1"] + np.array([[1e-4, 0], [0, 1e-8]], np.float32)
-    (row, _) = compare("net", {"ours": changed(w1=wrong)}, WANT, bounds, F32)
-    assert row.deviations["ours"].index == (0, 0) and row.deviations["ours"].budget_index == (1, 1)
-    assert not row.ok and row.values["ours"] == np.float32(1e-8)
-
-
-@pytest.mark.parametrize(
-    ("leaf", "problem"),
-    [
-        (None, "leaf is missing"),
-        (RIGHT["w1"].ravel(), r"shape is (4,), expected (2, 2)"),
-        (RIGHT["w1"].astype(jnp.bfloat16), "dtype is bfloat16, expected float32"),
-        (RIGHT["w1"].astype(np.float64), "dtype is float64, expected float32"),
-        (RIGHT["w1"] + np.float32(2e-6), "outside the bound"),
-        (np.full((2, 2), np.nan, np.float32), "outside the bound"),
-        (np.where(RIGHT["w1"] == 4, np.inf, RIGHT["w1"]).astype(np.float32), "outside the bound"),
-    ],
-)
-def test_what_is_wrong_is_said(leaf, problem):
-    row = rows(ours=changed(w1=leaf), torch=RIGHT)["w1"]
-    assert not row.ok
-    assert row.worst[0] == "ours" and row.deviations["ours"].problem == problem
+def test_a_missing_leaf_fails():
+    row = rows(ours=changed(w1=None), torch=RIGHT)["w1"]
+    assert row.worst[0] == "ours" and row.deviations["ours"].problem == "leaf is missing"
     assert row.deviations["torch"].problem is None
-    assert rows(ours=changed(w1=leaf), torch=RIGHT)["loss"].ok
 
 
 def test_an_extra_leaf_fails():
     row = rows(ours=changed(b9=np.zeros(3, np.float32)), torch=RIGHT)["b9"]
     assert row.deviations["ours"].problem == "leaf is unknown to the oracle"
+    assert row.deviations["torch"].problem is None, "nor has torch anything to do with it"
     assert not row.ok
+
+
+def one(leaf, got, want, bound, dtype=np.float32, **options):
+    (row,) = compare(
+        "op", {"ours": {leaf: np.array(got, dtype)}}, {leaf: want}, {leaf: bound}, {leaf: dtype}, **options
+    )
+    return row
+
+
+def test_the_verdict_of_what_agrees():
+    row = one("y", [1, 2], np.array([1.0, 2.0]), np.full(2, 1e-6))
+    assert (row.verdict, row.unjudged, row.reason) == ("pass", 0, "")
+
+
+def test_a_leaf_without_elements_is_empty_and_no_agreement():
+    row = one("y", np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3)))
+    assert row.ok and row.floor is None and row.verdict == "empty"
+
+
+def test_elements_without_a_bound_are_not_judged():
+    want = np.array([1.0, 2.0, 3.0])
+    row = one("y", [1, 9, 3], want, np.array([1e-6, np.inf, 1e-6]))
+    assert row.ok and row.verdict == "not judged" and row.unjudged == 1
+    assert row.reason == "rounding may move them without bound, or to NaN or beyond the dtype's range"
+    wrong = one("y", [1, 9, 4], want, np.array([1e-6, np.inf, 1e-6]))
+    assert wrong.verdict == "FAIL" and wrong.deviations["ours"].problem == OUTSIDE, "the others are"
+
+
+def test_a_leaf_that_could_be_dropped_unseen_is_not_judged_and_calls_nobody_wrong():
+    # The bounds are more than half of each element: a leaf of zeros might pass, and so nothing passes or fails.
+    want = np.array([1.0, -2.0])
+    for got in ([1, -2], [0, 0], [-7, 9]):
+        row = one("y", got, want, np.array([0.51, 1.02]))
+        assert row.floor is not None and row.floor > 1
+        assert row.ok and row.verdict == "not judged" and row.unjudged == 2
+        assert row.reason == "rounding may move every element by more than its own size"
+    assert one("y", [-7, 9], want, np.array([0.49, 1.02])).verdict == "FAIL", "one element is enough to see it"
+
+
+def test_nan_is_wrong_where_nothing_else_can_be_said():
+    row = one("y", [np.nan, -2], np.array([1.0, -2.0]), np.array([5.0, 5.0]))
+    assert row.verdict == "FAIL" and row.deviations["ours"].problem == "is NaN at [0], where 1 is right"
+
+
+def test_whole_numbers_are_always_judged():
+    assert one("y", [3, 5], np.array([3, 4]), np.zeros(2), np.int32).verdict == "FAIL"
+    assert one("y", [3, 4], np.array([3, 4]), np.full(2, 9.0), np.int32).verdict == "pass"
+
+
+def test_zeros_are_judged_by_their_bounds():
+    assert one("y", [0, 1e-9], np.zeros(2), np.full(2, 1e-8)).verdict == "pass"
+    assert one("y", [0, 1e-7], np.zeros(2), np.full(2, 1e-8)).verdict == "FAIL"
+
+
+def test_what_is_excused_is_not_judged():
+    row = one("y", [np.nan, 2], np.array([1.0, 2.0]), np.full(2, 1e-6), excused={"y": np.array([True, False])})
+    assert row.ok and row.verdict == "not judged" and row.unjudged == 1
+
+
+def test_bounds_of_ones_own():
+    got = {"ours": {"y": f32(1.01)}, "torch": {"y": f32(1.01)}}
+    own = {"torch": {"y": np.array([0.1])}}
+    (row,) = compare("op", got, {"y": np.array([1.0])}, {"y": np.array([1e-6])}, F32, own=own)
+    assert row.deviations["ours"].problem == OUTSIDE and row.deviations["torch"].problem is None
+
+
+def test_approximations_are_told_from_mistakes():
+    want = np.array([1.0, 0.01])
+    for off, approximated in (([5e-10, 0], True), ([0, 5e-10], True), ([1e-9, 0], False), ([np.nan, 0], False)):
+        row = one("y", want + off, want, np.full(2, 1e-16), np.float64)
+        assert not row.ok and row.is_approximated("ours") is approximated
+    assert not one("y", want, want, np.full(2, 1e-16), np.float64).is_approximated("ours"), "nothing is off"
+
+
+def test_values_of_complex_leaves():
+    row = one("y", [3 - 4j], np.array([3 + 4j]), np.array([1e-6]), np.complex64)
+    assert row.values == {"oracle": 3 + 4j, "ours": 3 - 4j} and row.verdict == "FAIL"
 
 
 def test_whoever_raises_fails_every_leaf():
     result = compare("net", {"torch": RIGHT}, WANT, BOUNDS, F32, {"ours": "ValueError: no"})
     assert all(row.deviations["ours"].problem == "raised ValueError: no" for row in result)
     assert all(row.deviations["torch"].problem is None for row in result)
-
-
-def test_what_is_not_finite():
-    want = {"y": np.array([np.nan, np.inf, -np.inf, 1.0])}
-    bounds = {"y": np.array([np.nan, np.nan, np.nan, 1e-6])}
-    same = {"y": want["y"].astype(np.float32)}
-    (row,) = compare("op", {"ours": same}, want, bounds, F32)
-    assert row.ok and row.deviations["ours"].budget == 0
-    for i, other in enumerate([1.0, -np.inf, np.nan, np.inf]):
-        leaf = same["y"].copy()
-        leaf[i] = other
-        (row,) = compare("op", {"ours": {"y": leaf}}, want, bounds, F32)
-        assert not row.ok and row.deviations["ours"].budget_index == (i,)
-
-
-def test_a_leaf_without_any_bound_has_no_floor():
-    want, bounds = {"y": np.array([np.inf, np.nan])}, {"y": np.array([np.inf, np.inf])}
-    (row,) = compare("op", {"ours": {"y": want["y"].astype(np.float32)}}, want, bounds, F32)
-    assert row.ok and row.floor == np.inf
-
-
-def test_no_elements_agree():
-    empty = {"x_bar": np.zeros((0, 3), np.float32)}
-    (row,) = compare("net", {"ours": empty}, {"x_bar": np.zeros((0, 3))}, {"x_bar": np.zeros((0, 3))}, F32)
-    assert row.ok and row.floor is None
-
-
-def test_integers_must_be_equal_in_whatever_width():
-    want, bounds = {"y": np.array([3, 4])}, {"y": np.zeros(2)}
-    for leaf, ok in (([3, 4], True), ([3, 5], False)):
-        (row,) = compare("op", {"ours": {"y": np.array(leaf, np.int32)}}, want, bounds, {"y": np.int32})
-        assert row.ok == ok
-    (row,) = compare("op", {"ours": {"y": np.array([3.0, 4.0], np.float32)}}, want, bounds, {"y": np.int32})
-    assert row.deviations["ours"].problem == "dtype is float32, expected int32"
-
-
-def test_points_for_a_plot_are_bounds_and_true_errors():
-    want, bounds = {"y": np.zeros(100)}, {"y": np.where(np.arange(100) == 7, 0.0, 1e-6)}
-    wrong = np.zeros(100, np.float32)
-    wrong[7] = 0.5
-    (row,) = compare("op", {"ours": {"y": wrong}}, want, bounds, F32)
-    points = row.deviations["ours"].points
-    assert points[-1] == (0.0, 0.5), "the worst, though its bound is 0"
-    assert 30 < len(points) <= 42 and set(points[:-1]) == {(1e-6, 0.0)}
-    (row,) = compare("op", {"ours": {"y": np.full(100, np.nan, np.float32)}}, want, bounds, F32)
-    assert all(error == np.inf for _, error in row.deviations["ours"].points)
 
 
 LEAVES = {"y": np.array([1.0, 2.0], np.float32), "x_bar": np.array([[4.0, np.nan]], np.float32)}
@@ -168,6 +175,12 @@ def test_a_number_for_nan_and_a_difference_where_none_is_allowed_are_infinitely_
     assert off is not None and off.share == np.inf
     exact = apart({"y": LEAVES["y"]}, {"y": LEAVES["y"] + 1}, {"y": np.zeros(2)})
     assert exact is not None and exact.share == np.inf
+
+
+def test_complex_runs_are_as_far_apart_as_the_plane_says():
+    z = {"y": np.array([3 + 4j], np.complex64)}
+    off = apart(z, {"y": z["y"] + np.complex64(3e-3 + 4e-3j)}, {"y": np.array([5e-3])})
+    assert off is not None and off.share == pytest.approx(0.5, rel=1e-4)
 
 
 @pytest.mark.parametrize(
