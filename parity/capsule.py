@@ -72,8 +72,8 @@ def save_capsule(
     if own := [probe.name for probe in checks if isinstance(probe, Probe)]:
         raise CapsuleError(f"checks: a probe of your own ({own[0]}) cannot be saved: give names only")
     inputs = {"args": tuple(args), "kwargs": kwargs, "torch_kwargs": torch_kwargs, "cotangents": cotangents}
-    nondiff = [nondiff] if isinstance(nondiff, str) else nondiff
-    listed = {"static_argnums": static_argnums, "nondiff": nondiff, "checks": checks, "dtypes": dtypes}
+    named = [nondiff] if isinstance(nondiff, str) else nondiff
+    listed = {"static_argnums": static_argnums, "nondiff": named, "checks": checks, "dtypes": dtypes}
     options: dict[str, Any] = {name: None if given is None else list(given) for name, given in listed.items()}
     options |= {"trusted": trusted, "arithmetic": arithmetic, "allow_unjudged": allow_unjudged, "seed": seed}
     inputs, report = _first_rows(inputs, report, lambda cut: _run(_import_all(names), cut, options))

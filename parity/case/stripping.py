@@ -54,6 +54,13 @@ def _is_real(atom: Any) -> bool:
     return jnp.issubdtype(atom.aval.dtype, jnp.inexact)
 
 
+def primitives_of(jaxpr: Jaxpr) -> set[str]:
+    """The names of all primitives in a jaxpr, and in what it calls."""
+    return {eqn.primitive.name for eqn in jaxpr.eqns}.union(
+        *(primitives_of(inner) for eqn in jaxpr.eqns for inner in _inner(eqn))
+    )
+
+
 def _inner(eqn: Any) -> list[Jaxpr]:
     parts = [
         part for value in eqn.params.values() for part in (value if isinstance(value, (tuple, list)) else (value,))

@@ -48,8 +48,10 @@ def test_numbers_find_a_wrong_rule_in_the_input_that_it_is_wrong_in():
 
 
 def test_numbers_find_a_wrong_oracle():
+    # The slope is that of the rule's forward, of which a wrong reference is another function: it is told, and the
+    # comparison says the rest.
     found = judged(reference=lambda x, y: 2 * x * y)
-    assert {finding.status for finding in found.values()} == {"FAIL"}
+    assert {finding.status for finding in found.values()} == {"note"}
 
 
 def test_on_a_kink_there_is_no_derivative():

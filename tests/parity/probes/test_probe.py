@@ -196,16 +196,15 @@ def values_of(rule, *args, **options):
 
 def test_what_is_right_in_float64_is_said():
     _, findings = values_of(square, reference=square)
-    for leaf in ("y", "y (primal)", "x_bar"):
-        assert findings["maths", leaf].status == "pass"
-        assert findings["maths", leaf].text.startswith("the rule's exact values are the oracle's, ")
+    found = findings["maths", "x_bar, y, y (primal)"]
+    assert found.status == "pass" and found.text.startswith("the rule's exact values are the oracle's, within ")
 
 
 def test_a_mistake_that_only_exact_values_show_has_its_own_rows():
     (values, maths), findings = values_of(ruled(lambda x, g: 2 * x * g + 1e-9 * g), reference=square)
     assert all(row.ok for row in values.rows)
     assert [(row.check, row.leaf, row.ok) for row in maths.rows] == [("maths", "x_bar", False)]
-    assert ("maths", "x_bar") not in findings and ("maths", "y") in findings
+    assert findings["maths", "y, y (primal)"].status == "pass"
 
 
 def test_one_mistake_is_one_row():
@@ -231,6 +230,6 @@ def test_a_gradient_that_is_the_slope_of_its_own_forward_leaves_it_undecided():
 
 
 def test_elements_without_a_bound_are_counted():
-    (values,), _ = values_of(lambda x: 1 / (x - jnp.mean(x)), np.array([0.1, 0.2, 0.3], np.float32))
+    (values,), _ = values_of(lambda x: 1 / (x - jnp.mean(x)), np.array([1, 2, 3], np.float32))
     (row,) = (row for row in values.rows if row.leaf == "y")
     assert (row.verdict, row.unjudged) == ("not judged", 1)

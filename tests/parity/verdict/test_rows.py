@@ -78,14 +78,19 @@ def test_elements_without_a_bound_are_not_judged():
 
 
 def test_a_leaf_that_could_be_dropped_unseen_is_not_judged_and_calls_nobody_wrong():
-    # The bounds are more than half of each element: a leaf of zeros might pass, and so nothing passes or fails.
+    # The bounds are more than half of each element: a leaf of zeros might pass. Sampled ones call nobody wrong either.
     want = np.array([1.0, -2.0])
     for got in ([1, -2], [0, 0], [-7, 9]):
-        row = one("y", got, want, np.array([0.51, 1.02]))
+        row = one("y", got, want, np.array([0.51, 1.02]), sampled=True)
         assert row.floor is not None and row.floor > 1
         assert row.ok and row.verdict == "not judged" and row.unjudged == 2
         assert row.reason == "rounding may move every element by more than its own size"
-    assert one("y", [-7, 9], want, np.array([0.49, 1.02])).verdict == "FAIL", "one element is enough to see it"
+    assert one("y", [-7, 9], want, np.array([0.51, 1.02])).verdict == "FAIL", "bounds that are proofs do"
+    assert one("y", [1, -2], want, np.array([0.51, 1.02])).verdict == "not judged"
+    few = one("y", [-7, 9], want, np.array([0.49, 1.02]), sampled=True)
+    assert few.verdict == "FAIL", "one element is enough to see it"
+    zero = one("y", [1, 9], np.array([1.0, 0.0]), np.array([0.51, 1e-30]), sampled=True)
+    assert zero.verdict == "FAIL", "where 0 is certain, anything else is wrong"
 
 
 def test_nan_is_wrong_where_nothing_else_can_be_said():
