@@ -7,7 +7,7 @@ from ..verdict.comparison import Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding
 from ..verdict.oracle import side_with_the_slope
-from .compiled import compiled
+from .compiled import in_one_program
 from .kinks import kink_findings
 from .numerical import numerical_findings
 from .other_dtypes import dtype_findings
@@ -49,7 +49,7 @@ def _values(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
 def _transformations(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
     runs = None
     if "rule" in evaluation.values.got:
-        runs = compiled(transformation_parts(evaluation) | second_parts(evaluation))
+        runs = in_one_program(transformation_parts(evaluation) | second_parts(evaluation))
     yield from transformation_findings(evaluation, runs)
     yield from second_findings(evaluation, runs)
 

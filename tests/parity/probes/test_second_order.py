@@ -7,7 +7,7 @@ import pytest
 
 from pullback.functional import lin, mse, relu
 from pullback.parity.case.case import take_up
-from pullback.parity.probes.compiled import compiled
+from pullback.parity.probes.compiled import in_one_program
 from pullback.parity.probes.second_order import (
     forward_over_reverse,
     reverse_over_reverse,
@@ -199,7 +199,7 @@ def test_complex_second_derivatives():
 
 def test_parts_that_were_compiled_already_are_not_compiled_again():
     evaluation = Evaluation(take_up(cube, (X,)))
-    runs = compiled(second_parts(evaluation))
+    runs = in_one_program(second_parts(evaluation))
     assert list(runs) == BOTH
     asked = []
     counted = {name: lambda name=name: asked.append(name) or runs[name]() for name in runs}
