@@ -16,7 +16,7 @@ QUICKLY = {"xla_backend_optimization_level": 0}
 """How XLA is to compile it on a CPU: half of the time, and nobody waits for its runs."""
 
 
-def compiled(parts: dict[str, Part]) -> dict[str, Run]:
+def in_one_program(parts: dict[str, Part]) -> dict[str, Run]:
     """All parts in one compilation, whose arguments are donated; where that raises, one by one.
 
     A part that raises while it is traced raises when it is called, and nobody else does.

@@ -9,7 +9,7 @@ from ..verdict.finding import Finding
 from ..verdict.oracle import side_with_the_slope
 from .kinks import kink_findings
 from .numerical import numerical_findings
-from .one_program import compiled
+from .one_program import in_one_program
 from .other_dtypes import dtype_findings
 from .second_order import second_findings, second_parts
 from .structure import linearity_findings, rule_findings, structure_findings
@@ -49,7 +49,7 @@ def _values(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
 def _transformations(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
     runs = None
     if "rule" in evaluation.values.got:
-        runs = compiled(transformation_parts(evaluation) | second_parts(evaluation))
+        runs = in_one_program(transformation_parts(evaluation) | second_parts(evaluation))
     yield from transformation_findings(evaluation, runs)
     yield from second_findings(evaluation, runs)
 

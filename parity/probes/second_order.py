@@ -17,7 +17,7 @@ from ..verdict.comparison import Comparison, Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
 from ..verdict.maths import negligible
-from .one_program import Part, Run, compiled
+from .one_program import Part, Run, in_one_program
 
 
 def _bars(run: InJax, leaves: Sequence[Any], diff: Sequence[Any], cotangents: Sequence[Any]) -> Any:
@@ -75,7 +75,7 @@ def second_findings(evaluation: Evaluation, runs: dict[str, Run] | None = None) 
     runs: the compiled parts, and maybe others.
     """
     case, diff, args = evaluation.case, evaluation.case.arguments.diff, _args(evaluation)
-    runs = compiled(second_parts(evaluation)) if runs is None else runs
+    runs = in_one_program(second_parts(evaluation)) if runs is None else runs
     try:
         # Without a reference the rule's own arithmetic says what rounding may do: another form of the same maths, as
         # jax would derive it, may lose fewer digits.

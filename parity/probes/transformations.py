@@ -16,7 +16,7 @@ from ..roundoff.products import local_device
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
 from ..verdict.rows import apart
-from .one_program import Part, Run, compiled
+from .one_program import Part, Run, in_one_program
 
 Transformed = Callable[[Any, Any], Leaves]  # `(leaves, cotangents) -> named leaves`, inside jax
 
@@ -47,7 +47,7 @@ def transformation_findings(evaluation: Evaluation, runs: dict[str, Run] | None 
     base = evaluation.values.got["rule"]
     before = [leaf.copy() for leaf in case.arguments.leaves]
     slices = _Slices(evaluation)
-    runs = compiled(transformation_parts(evaluation)) if runs is None else runs
+    runs = in_one_program(transformation_parts(evaluation)) if runs is None else runs
     variants: dict[str, Callable[[], Leaves]] = {
         "jit, a second time": lambda: case.rule(*case.args),
         "eager": lambda: case.rule.eager(*case.args),

@@ -162,7 +162,7 @@ def inner_call(eqn: Any, args: Any) -> tuple[Any, list[Any]]:
         counts, jaxprs = eqn.params["const_lengths"], eqn.params["jaxprs"]
         start = counts.matvec + counts.vecmat
         return jaxprs.solve, [*args[start : start + counts.solve], *args[sum(counts) :]]
-    return next(eqn.params[key] for key in ("jaxpr", "call_jaxpr") if key in eqn.params), list(args)
+    return next(eqn.params[key] for key in ("jaxpr", "call_jaxpr", "call") if key in eqn.params), list(args)
 
 
 def _call(rounding, eqn, *args):
@@ -170,5 +170,5 @@ def _call(rounding, eqn, *args):
 
 
 CALLS = ("jit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2")
-CALLS += ("custom_linear_solve",)
+CALLS += ("custom_linear_solve", "custom_vmap_call")
 CONTROL: dict[str, Rule] = dict.fromkeys(CALLS, _call) | {"cond": _cond, "scan": _scan, "while": _while}

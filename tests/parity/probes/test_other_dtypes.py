@@ -1,4 +1,5 @@
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ def square(x):
     return x * x
 
 
-def found(rule, *args, dtypes=tuple(ALL), asked=False, **options):
+def found(rule, *args, dtypes=tuple(ALL), asked=False, **options: Any):
     """Check -> its rows by leaf; and the findings."""
     evaluation = choose_oracle(Evaluation(take_up(rule, args or (X,), **options), dtypes))
     evaluation.dtypes_asked = asked
@@ -94,8 +95,8 @@ def test_a_function_that_is_not_offered_in_a_dtype_is_a_note():
             raise TypeError("float32 only\nsorry")
         return x * x
 
-    for options in ({"torch": square}, {"reference": float32_only}):
-        rows, findings = found(float32_only, dtypes=["bfloat16"], **options)
+    for torch_, reference in ((square, None), (None, float32_only)):
+        rows, findings = found(float32_only, dtypes=["bfloat16"], torch=torch_, reference=reference)
         assert not rows
         assert findings == [("dtypes", "bfloat16", "note", "not offered in it: TypeError: float32 only")]
 
@@ -111,8 +112,8 @@ def test_a_rule_that_is_not_offered_in_a_dtype_is_a_note():
         return (2 * x * g,)
 
     rule.defvjp(lambda x: (x * x, x), backward)
-    for options in ({"reference": square}, {}):
-        rows, findings = found(rule, dtypes=["bfloat16", "float16"], **options)
+    for reference in (square, None):
+        rows, findings = found(rule, dtypes=["bfloat16", "float16"], reference=reference)
         assert list(rows) == ["float16"] and all(row.ok for row in rows["float16"].values())
         text = "the rule is not offered in it: TypeError: no bfloat16"
         assert findings == [("dtypes", "bfloat16", "note", text)]

@@ -233,3 +233,14 @@ def test_elements_without_a_bound_are_counted():
     (values,), _ = values_of(lambda x: 1 / (x - jnp.mean(x)), np.array([1, 2, 3], np.float32))
     (row,) = (row for row in values.rows if row.leaf == "y")
     assert (row.verdict, row.unjudged) == ("not judged", 1)
+
+
+def test_a_leaf_that_could_be_dropped_unseen_is_no_agreement():
+    cancelling = lambda x: (x + 1e9) - 1e9  # noqa: E731
+    for rule in (cancelling, lambda x: 0 * cancelling(x) + x):
+        (values, *_), _ = values_of(rule, np.array([3.0], np.float32), reference=cancelling)
+        assert {row.leaf: row.verdict for row in values.rows} == {
+            "x_bar": "pass",
+            "y": "not judged",
+            "y (primal)": "not judged",
+        }

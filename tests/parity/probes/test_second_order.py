@@ -7,7 +7,7 @@ import pytest
 
 from pullback.functional import lin, mse, relu
 from pullback.parity.case.case import take_up
-from pullback.parity.probes.one_program import compiled
+from pullback.parity.probes.one_program import in_one_program
 from pullback.parity.probes.second_order import (
     forward_over_reverse,
     reverse_over_reverse,
@@ -147,6 +147,12 @@ def test_a_rule_that_loses_more_digits_than_the_reference_is_right():
     assert [row.ok for outcome in outcomes for row in outcome.rows] == [True, True]
 
 
+def test_without_a_reference_its_own_arithmetic_is_no_finding():
+    evaluation = Evaluation(take_up(ruled(lambda x, g: (3 * x * x + 1000 * x - 1000 * x) * g), (X,)))
+    outcomes = [found for found in second_findings(evaluation) if isinstance(found, Outcome)]
+    assert [row.ok for outcome in outcomes for row in outcome.rows] == [True, True] and not evaluation.findings
+
+
 def test_second_derivatives_that_are_next_to_nothing_are_nothing():
     linear = lambda x: x + 1e-30 * x * x  # noqa: E731
     rows, findings = second(linear, f32([1, 2]), reference=lambda x: 1 * x)
@@ -193,7 +199,7 @@ def test_complex_second_derivatives():
 
 def test_parts_that_were_compiled_already_are_not_compiled_again():
     evaluation = Evaluation(take_up(cube, (X,)))
-    runs = compiled(second_parts(evaluation))
+    runs = in_one_program(second_parts(evaluation))
     assert list(runs) == BOTH
     asked = []
     counted = {name: lambda name=name: asked.append(name) or runs[name]() for name in runs}

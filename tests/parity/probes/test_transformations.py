@@ -10,7 +10,7 @@ from jax.core import Tracer
 
 from pullback.functional import lin
 from pullback.parity.case.case import take_up
-from pullback.parity.probes.one_program import compiled
+from pullback.parity.probes.one_program import in_one_program
 from pullback.parity.probes.transformations import transformation_findings, transformation_parts
 from pullback.parity.verdict.evaluation import Evaluation
 
@@ -228,7 +228,7 @@ def test_a_mask_of_infinities():
 
 def test_parts_that_were_compiled_already_are_not_compiled_again():
     evaluation = Evaluation(take_up(square, (X,), reference=square))
-    runs = compiled(transformation_parts(evaluation))
+    runs = in_one_program(transformation_parts(evaluation))
     assert list(runs) == ["vmap", "scan", "checkpoint", "donated buffers"]
     asked = []
     counted = {name: lambda name=name: asked.append(name) or runs[name]() for name in runs}

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,11 +12,11 @@ RIGHT = WANT.astype(np.float32)
 F32 = np.dtype(np.float32)
 
 
-def off(got, want=WANT, bound=BOUND, dtype=F32, excuse=None):
+def off(got: Any, want: Any = WANT, bound: Any = BOUND, dtype: Any = F32, excuse: Any = None):
     return deviation_of(got, want, bound, np.dtype(dtype), excuse)
 
 
-def changed(*elements, leaf=RIGHT):
+def changed(*elements: Any, leaf: Any = RIGHT):
     """The leaf with other values at these places."""
     leaf = leaf.copy()
     for place, value in elements:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pullback.parity.case.case import take_up
+from pullback.parity.roundoff.bounds import bounds_of
 from pullback.parity.verdict import evaluation as room
 from pullback.parity.verdict.evaluation import Evaluation
 from pullback.parity.verdict.oracle import choose_oracle
@@ -257,9 +258,8 @@ def test_constants_are_rounded_where_that_counts():
 
 def test_rounding_in_a_dtype_and_with_moved_arguments():
     it = Evaluation(take_up(third, (X,)))
-    plain, coarse, moved = (
-        it.rounding(it.case.plain, **options).errors["y"] for options in ({}, {"dtype": jnp.bfloat16}, {"moved": 2.0})
-    )
+    plain, coarse = (it.rounding(it.case.plain, dtype).errors["y"] for dtype in (None, jnp.bfloat16))
+    moved = it.rounding(it.case.plain, moved=2.0).errors["y"]
     np.testing.assert_allclose(coarse, 2.0**16 * plain, rtol=1e-2)
     np.testing.assert_allclose(moved - plain, 2.0**-23 * np.abs(X / 3), rtol=1e-2)
 
@@ -267,7 +267,7 @@ def test_rounding_in_a_dtype_and_with_moved_arguments():
 @pytest.fixture
 def walks(monkeypatch):
     """How often a bound is made."""
-    made, bounds_of = [], room.bounds_of
+    made: list[int] = []
     monkeypatch.setattr(room, "bounds_of", lambda *args, **options: made.append(1) or bounds_of(*args, **options))
     return made
 
@@ -277,17 +277,17 @@ def test_each_walk_is_made_once(walks):
     _ = evaluation.values.outcome, evaluation.maths_rows, evaluation.beside
     assert len(walks) == 3, "the reference's maths and rounding, and the rule's maths"
     for _ in range(2):
-        evaluation.maths(evaluation.case.rule), evaluation.rounding(evaluation.case.plain)
         evaluation.forget()
+        _ = evaluation.maths(evaluation.case.rule), evaluation.rounding(evaluation.case.plain)
         _ = evaluation.values.outcome, evaluation.maths_rows
     assert len(walks) == 3
 
 
 def test_any_function_exactly_and_once(walks):
     it = Evaluation(take_up(square, (X,)))
-    for _ in range(2):
-        found = it.exactly("third", third, (X,))
-        np.testing.assert_array_equal(found.values, X.astype(np.float64) / 3)
+    found = it.exactly("third", third, (X,))
+    np.testing.assert_array_equal(found.values, X.astype(np.float64) / 3)
+    assert it.exactly("third", third, (X,)) is found
     assert len(walks) == 1 and (found.errors <= 2.0**-52 * np.abs(X)).all()
     assert (it.exactly("third", third, (X,), jnp.bfloat16).errors > 2.0**-10 * np.abs(X)).all()
     assert len(walks) == 2
@@ -368,3 +368,25 @@ def test_who_is_the_oracle_can_be_changed():
     evaluation.forget()
     assert not any(row.ok for row in evaluation.maths_rows)
     np.testing.assert_allclose(evaluation.want["y"], 3 * X.astype(np.float64) ** 2)
+
+
+@pytest.mark.parametrize("others", [{"reference": square}, {"torch": square}, {"reference": square, "torch": square}])
+def test_complex_cotangents_that_are_right_and_such_that_are_conjugated(others):
+    z = (X + 1j * X[::-1]).astype(np.complex64)
+    right = evaluated(ruled(lambda z, g: 2 * z * g), z, **others)
+    assert all(row.ok for row in (*right.values.rows, *right.maths_rows))
+    for backward in (lambda z, g: 2 * jnp.conj(z) * g, lambda z, g: 2 * z * jnp.conj(g)):
+        wrong = evaluated(ruled(backward), z, **others)
+        for rows in (wrong.values.rows, wrong.maths_rows):
+            assert [row.leaf for row in rows if not row.ok] == ["x_bar"]
+
+
+def test_a_mask_of_infinities_is_an_argument_like_others():
+    mask = f32([[0, -np.inf, 0], [0, 0, -np.inf]])
+    softmax = lambda x, mask: jax.nn.softmax(x + mask, -1)  # noqa: E731
+    for nondiff in ((), ["mask"]):
+        theirs = lambda x, mask: torch.softmax(x + mask, -1)  # noqa: E731
+        evaluation = evaluated(softmax, X, mask, reference=softmax, torch=theirs, nondiff=nondiff)
+        assert {row.verdict for row in (*evaluation.values.rows, *evaluation.maths_rows)} == {"pass"}
+    forgotten = evaluated(lambda x, mask: jax.nn.softmax(x), X, mask, reference=softmax)
+    assert {row.leaf for row in forgotten.values.rows if not row.ok} >= {"y", "x_bar"}

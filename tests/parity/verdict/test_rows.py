@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -51,7 +53,7 @@ def test_an_extra_leaf_fails():
     assert not row.ok
 
 
-def one(leaf, got, want, bound, dtype=np.float32, **options):
+def one(leaf, got, want, bound, dtype: Any = np.float32, **options):
     (row,) = compare(
         "op", {"ours": {leaf: np.array(got, dtype)}}, {leaf: want}, {leaf: bound}, {leaf: dtype}, **options
     )
