@@ -10,9 +10,10 @@ from .probes.probe import Probe
 from .report.report import ParityError, Report
 from .roundoff.registry import register_rounding_rule
 from .state_dict import from_state_dict, to_state_dict
+from .verdict.deviation import Deviation
 from .verdict.evaluation import Evaluation
 from .verdict.finding import Finding
-from .verdict.rows import Deviation, Row
+from .verdict.rows import Row
 
 __all__ = [
     "CapsuleError",

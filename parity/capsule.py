@@ -63,18 +63,18 @@ def save_capsule(
     A function may be given as the text `package.module:function`. Arrays of more than SLICE bytes are cut to the first
     rows (of the first array, and of those that share its leading axis), if the check fails with the same culprits then.
 
-    Raises CapsuleError for a function that cannot be imported by name (a lambda, one in another function or in
-    __main__) and for an argument that is no array, number, text or function, nor a tuple, list or dict of them,
-    and for a probe of your own; OSError if the file cannot be written.
+    Raises CapsuleError for a function that cannot be imported by name (a lambda, one in another function or __main__),
+    for an argument that is no array, number, text or function, nor a tuple, list or dict of them, and for a probe of
+    your own; OSError if the file cannot be written.
     """
     given = {"rule": rule, "reference": reference, "torch": torch}
     names = {role: name_of(role, function) for role, function in given.items() if function is not None}
     if own := [probe.name for probe in checks if isinstance(probe, Probe)]:
         raise CapsuleError(f"checks: a probe of your own ({own[0]}) cannot be saved: give names only")
     inputs = {"args": tuple(args), "kwargs": kwargs, "torch_kwargs": torch_kwargs, "cotangents": cotangents}
-    named = [nondiff] if isinstance(nondiff, str) else nondiff
-    listed = {"static_argnums": static_argnums, "nondiff": named, "checks": checks, "dtypes": dtypes}
+    listed = {"static_argnums": static_argnums, "checks": checks, "dtypes": dtypes}
     options: dict[str, Any] = {name: None if given is None else list(given) for name, given in listed.items()}
+    options["nondiff"] = [nondiff] if isinstance(nondiff, str) else list(nondiff)
     options |= {"trusted": trusted, "arithmetic": arithmetic, "allow_unjudged": allow_unjudged, "seed": seed}
     inputs, report = _first_rows(inputs, report, lambda cut: _run(_import_all(names), cut, options))
     arrays: dict[str, Any] = {}
@@ -182,22 +182,21 @@ def _first_rows(inputs: Inputs, report: Report, run: Callable[[Inputs], Report])
         again = run(cut)
     except Exception:
         return inputs, report  # the shorter arguments do not go together
-    return (inputs, report) if again.ok or again.culprits != report.culprits else (cut, again)
+    alike = (again.exit_code, again.culprits) == (report.exit_code, report.culprits)
+    return (cut, again) if alike and not again.ok else (inputs, report)
 
 
 def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """A value as JSON, with its arrays put into `arrays`. Raises CapsuleError, naming the argument."""
     if isinstance(value, ARRAYS) and not jnp.issubdtype(value.dtype, jax.dtypes.extended) and not value.dtype.hasobject:
         array, key = np.asarray(value), f"array{len(arrays)}"
-        # NumPy's file format does not know bfloat16 and its like: their bits.
-        foreign = array.dtype.isbuiltin == 2
+        foreign = array.dtype.isbuiltin == 2  # NumPy's file format does not know bfloat16 and its like: their bits
         arrays[key] = array.view(f"u{array.itemsize}") if foreign else array
         return {"array": key, "dtype": array.dtype.name if foreign else None}
     if value is None or type(value) in (bool, int, float, str):
         return {"value": value}
     if type(value) in (tuple, list):
-        items = [_encode(item, f"{name}[{i}]", arrays) for i, item in enumerate(value)]
-        return {type(value).__name__: items}
+        return {type(value).__name__: [_encode(item, f"{name}[{i}]", arrays) for i, item in enumerate(value)]}
     if type(value) is dict and all(type(key) is str for key in value):
         return {"dict": {key: _encode(item, f"{name}[{key!r}]", arrays) for key, item in value.items()}}
     if callable(value):

@@ -9,8 +9,9 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..verdict.deviation import Deviation
 from ..verdict.finding import Finding
-from ..verdict.rows import Deviation, Row
+from ..verdict.rows import Row
 from .data import ReportData
 
 SHOWN_ROWS = 24  # to stay on one screen; the dict and the page have them all

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..case.leaves import Leaves
-from ..case.stripping import custom_rules, may_stop_gradients
+from ..case.stripping import custom_rules, primitives_of
 from .evaluation import Evaluation
 from .finding import Finding, first_line
 from .maths import held, in_float64, negligible
@@ -159,8 +159,8 @@ def _side_of_slopes(evaluation: Evaluation, leaves: list[str]) -> str | None:
     case = evaluation.case
     if not all(leaf.endswith("_bar") for leaf in leaves):
         return None  # they do not agree on the forward, and its slope is no witness
-    if may_stop_gradients(case.plain.traced(case.arguments.leaves).jaxpr.jaxpr):
-        return None  # it may be meant to be another
+    if "stop_gradient" in primitives_of(case.plain.traced(case.arguments.leaves).jaxpr.jaxpr):
+        return None  # the cotangents are meant to be others
     try:
         slopes = measured_slopes(case, case.plain)
     except Exception:

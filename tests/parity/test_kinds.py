@@ -1,7 +1,7 @@
 """Other people's rules, right and wrong ones: each kind on which a checker of gradients is easily mistaken.
 
-A right rule that fails makes people switch the checker off, and a wrong one that passes is worse than none. So each kind
-has a right and, where it makes sense, a wrong rule, and the verdict that is wanted.
+A right rule that fails makes people switch the checker off, and a wrong one that passes is worse than none. So each
+kind has a right and, where it makes sense, a wrong rule, and the verdict that is wanted.
 """
 
 from typing import Any
@@ -381,7 +381,9 @@ def test_bright_pictures_in_a_convolution():
 
     def plain(w):
         axes = ("NHWC", "HWIO", "NHWC")
-        return jax.lax.conv_general_dilated(pictures.astype(w.dtype), w, (1, 1), "SAME", dimension_numbers=axes).mean()
+        return jax.lax.conv_general_dilated(
+            jnp.asarray(pictures, w.dtype), w, (1, 1), "SAME", dimension_numbers=axes
+        ).mean()
 
     def in_torch(w):
         x = torch.from_numpy(pictures).to(w.dtype).permute(0, 3, 1, 2)

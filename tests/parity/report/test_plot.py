@@ -7,7 +7,8 @@ import pytest
 from pullback.parity import Report
 from pullback.parity.report import plot
 from pullback.parity.verdict.comparison import Outcome
-from pullback.parity.verdict.rows import Deviation, Row, compare
+from pullback.parity.verdict.deviation import Deviation
+from pullback.parity.verdict.rows import Row, compare
 
 SVG = "{http://www.w3.org/2000/svg}"
 
