@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,6 @@ from .verdict.finding import first_line
 SCHEMA = 1
 SLICE = 1_000_000  # bytes of arrays; of more, the first rows are kept if they fail alike
 ARRAYS: tuple[type, ...] = (jax.Array, np.ndarray, np.generic)
-Inputs: TypeAlias = dict[str, Any]  # args, kwargs, torch_kwargs, cotangents
 
 
 class CapsuleError(ValueError):
@@ -160,12 +159,12 @@ def _import_all(names: dict[str, str]) -> dict[str, Any]:
     return {role: import_by_name(name) for role, name in names.items()}
 
 
-def _run(functions: dict[str, Any], inputs: Inputs, options: dict[str, Any]) -> Report:
+def _run(functions: dict[str, Any], inputs: dict[str, Any], options: dict[str, Any]) -> Report:
     named = functions | inputs | options
     return check(named.pop("rule"), *named.pop("args"), **named)
 
 
-def _first_rows(inputs: Inputs, report: Report, run: Callable[[Inputs], Report]) -> tuple[Inputs, Report]:
+def _first_rows(inputs: dict[str, Any], report: Report, run: Callable[[dict[str, Any]], Report]) -> tuple[Any, Report]:
     """The inputs cut to their first rows, and the report on those; the given ones if small, or if others fail then."""
     arrays = [leaf for leaf in jax.tree.leaves(inputs) if isinstance(leaf, ARRAYS)]
     total, leading = sum(leaf.nbytes for leaf in arrays), arrays[0].shape[:1]  # a report is on at least one

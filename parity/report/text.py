@@ -137,17 +137,18 @@ def failure(rows: list[Row]) -> list[str]:
     lines = [f"FAIL  {row.check} {row.leaf}. {blame}" + ("" if blame.endswith("?") else ".")]
     if row.values:
         index = ", ".join(map(str, row.worst[1].budget_index))
-        lines.append(f"      At [{index}]: {_apart(row.values)}.")
+        lines.append(f"      At [{index}]: {_apart(row)}.")
     if len(rows) > 1:
         also = dict.fromkeys(other.check + (PRIMAL if other.leaf.endswith(PRIMAL) else "") for other in rows[1:])
         lines.append(f"      The same in {', '.join(also)}.")
     return lines
 
 
-def _apart(values: dict[str, Any]) -> str:
-    """Everybody's value, with as many digits as it takes to tell different ones apart."""
-    every = [{who: f"{value:.{digits}g}" for who, value in values.items()} for digits in (9, 13, 17)]
-    shown = next((x for x in every if len(set(x.values())) == len(set(values.values()))), every[-1])
+def _apart(row: Row) -> str:
+    """Everybody's value, with as many digits as tell who is wrong from the oracle."""
+    every = [{who: f"{value:.{digits}g}" for who, value in row.values.items()} for digits in (9, 13, 17)]
+    wrong = [who for who in _culprits(row) if who in row.values]
+    shown = next((x for x in every if all(x[who] != x.get("oracle") for who in wrong)), every[-1])
     return ", ".join(f"{who} {value}" for who, value in shown.items())
 
 
