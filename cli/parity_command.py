@@ -12,6 +12,7 @@ from pullback.data import DataError
 
 from .by_name import arguments_named, function_named, make_importable
 from .files import write_whole
+from .parity_options import MANY_PANEL, MNIST, RULE, refuse_what_does_not_go_together
 from .terminal import console, leave, plain_notes, refuse, refuse_unwritable
 
 if TYPE_CHECKING:
@@ -20,30 +21,6 @@ if TYPE_CHECKING:
 SOURCE_HELP = "auto, sample, cache, download, or the path of mnist.pkl.gz or of a folder of IDX files."
 NAME = "PACKAGE.MODULE:NAME"
 CAPSULE = "parity-capsule.npz"
-MNIST, RULE = "Our gradients on MNIST", "A rule of your own, with --rule"
-OUTPUT = ("--json", "--html")
-MANY_PANEL = "Our gradients on MNIST, in many processes"
-MANY = ("--coordinator", "--num-processes", "--process-id", "--detect")
-OPTIONS = {
-    "--rule": (
-        *("--reference", "--torch", "--args", "--checks", "--dtypes", "--trusted", "--arithmetic"),
-        *("--allow-unjudged", "--seed", "--capsule", *OUTPUT),
-    ),
-    "--replay": OUTPUT,
-    MNIST: (
-        "--batch-size",
-        "--hidden",
-        "--dtype",
-        "--seed",
-        "--source",
-        "--full",
-        "--device",
-        "--precision",
-        *OUTPUT,
-        *MANY,
-    ),
-}
-"""Which options go with which of the three jobs."""
 
 
 def parity(
@@ -156,7 +133,7 @@ def parity(
     """
     # No default above is a value, so what has one was given. (A default's value is that of the function called.)
     given = {name: value for name, value in locals().items() if value is not None}
-    _refuse_what_does_not_go_together(["--" + name.removesuffix("_file").replace("_", "-") for name in given])
+    refuse_what_does_not_go_together(["--" + name.removesuffix("_file").replace("_", "-") for name in given])
     refuse_unwritable({"--json": json_file, "--html": html_file, "--capsule": capsule_file})
     if full or rule is not None:
         from pullback.parity.probes.transformations import make_two_devices
@@ -187,15 +164,6 @@ def parity(
 
 def _listed(names: str) -> list[str]:
     return [name.strip().replace("-", " ") for name in names.split(",")]
-
-
-def _refuse_what_does_not_go_together(given: list[str]) -> None:
-    job = next((option for option in ("--replay", "--rule") if option in given), MNIST)
-    for option in given:
-        if option not in (job, *OPTIONS[job]):
-            refuse(f"{option} needs --rule" if job == MNIST else f"{option} does not go with {job}")
-    if job == "--rule" and "--args" not in given:
-        refuse("--rule needs --args, which names the arguments to check it at")
 
 
 def _check_mnist(

@@ -19,7 +19,7 @@ def choose_oracle(evaluation: Evaluation) -> Evaluation:
 
     The reference (else the rule's own primal, differentiated by jax) where torch agrees with it or there is no torch.
     Where they disagree: whom the user trusts; the original, if torch is all that there is; the one with which numerical
-    differentiation agrees; and if that cannot tell, nobody is called wrong (`evaluation.undecided`).
+    differentiation agrees; the one with whom the rule agrees; else nobody is called wrong (`evaluation.undecided`).
     Raises ValueError if the plain function cannot be evaluated.
     """
     opaque = _opaque(evaluation)

@@ -92,10 +92,22 @@ def test_where_only_the_gradients_differ_the_slope_decides():
     name, findings = chosen(reference=product, torch=wrong_gradient)
     assert name == "reference"
     assert findings["reference"][1].endswith("; numerical differentiation sides with reference")
-    stopped = lambda x, y: (2 * x - jax.lax.stop_gradient(x)) * y  # noqa: E731
-    name, findings = chosen(stopped, reference=stopped, torch=product)
+
+    @jax.custom_vjp
+    def doubled(x, y):
+        return x * y
+
+    doubled.defvjp(lambda x, y: (x * y, (x, y)), lambda args, g: (2 * g * args[1], g * args[0]))
+    name, findings = chosen(doubled, reference=doubled, torch=product)
     assert name == "torch", "though rule and reference are two"
     assert findings["torch"][1].endswith("; numerical differentiation sides with torch")
+
+
+def test_where_a_gradient_is_stopped_the_slope_is_not_asked():
+    stopped = lambda x, y: (2 * x - jax.lax.stop_gradient(x)) * y  # noqa: E731
+    name, findings = chosen(stopped, reference=stopped, torch=product)
+    assert name == "reference"
+    assert findings["reference"][1].endswith("; the rule agrees with reference, which leaves the other alone")
 
 
 def test_where_all_three_differ_nobody_is_called_wrong():
