@@ -76,7 +76,7 @@ def check(
         outcomes,
         findings,
         undecided=evaluation.undecided,
-        port=_is_port(case),
+        port=_is_port(evaluation),
         allow=allow_unjudged,
     )
 
@@ -92,9 +92,10 @@ def probes_of(checks: Sequence[str | Probe]) -> list[Probe]:
     return [probe for name, probe in PROBES.items() if name in ("values", *checks)] + own
 
 
-def _is_port(case: Case) -> bool:
-    """Whether torch's function is the original and there is nothing else: who differs is then the port."""
-    return case.reference is None and case.torch is not None
+def _is_port(evaluation: Evaluation) -> bool:
+    """Whether torch's function is the original, and there is nothing else: who differs in maths is then the port."""
+    case = evaluation.case
+    return case.reference is None and case.torch is not None and not evaluation.torch_agrees
 
 
 def examine(
