@@ -179,11 +179,11 @@ print("right" if report.ok else f"wrong: {report.culprits}")
 # %% [markdown]
 # ## How small a mistake would it notice?
 #
-# Scale the cotangent of a linear layer's weight by 1 + s, on 64 digits, for smaller and smaller s. What the rule gives in
-# float32 shows it down to where rounding begins. (`notices`, in the report's table, is the factor from which on a
+# Scale the cotangent of a linear layer's weight by 1 + s, on 64 digits, for smaller and smaller s. What the rule gives
+# in float32 shows it down to where rounding begins. (`notices`, in the report's table, is the factor from which on a
 # mistake is *sure* to show there.) Below that no float32 number can show it, but the maths is wrong all the same:
-# `check` also interprets the rule's own trace in float64, and there it finds the last one too. A tolerance does as well
-# as the bound only if it is as tight, and a tight one calls right answers wrong, as in the first cell.
+# `check` also interprets the rule's own trace in float64, and there it finds the last one too. A tolerance does as
+# well as the bound only if it is as tight, and a tight one calls right answers wrong, as in the first cell.
 
 
 # %%
