@@ -127,7 +127,7 @@ def tally(seed: int, dtype: Any) -> Tally:
 def deviations(evaluation: Evaluation, dtype: Any) -> dict[str, np.ndarray]:
     """The standard deviation of each element's samples, undoing that they are drawn larger."""
     case = evaluation.case
-    closed, shapes = jax.make_jaxpr(case.plain.run_one_by_one, return_shape=True)(*case.args)
+    closed, shapes = evaluation.program(case.plain)
     with np.errstate(all="ignore"):
         found = spreads(Rounding(dtype), closed, [exact(leaf) for leaf in jax.tree.leaves(case.args)])
     return jax.tree.unflatten(jax.tree.structure(shapes), [x.error / (AMPLIFIED * FACTOR) for x in found])

@@ -24,6 +24,11 @@ def widened(tree: Any) -> Any:
     return jax.tree.map(wide, tree)
 
 
+def same_number(a: Any, b: Any) -> Any:
+    """Element by element, whether two arrays are equal, where one NaN is like another."""
+    return (a == b) | ((a != a) & (b != b))
+
+
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays are bitwise equal, except that one NaN is like another."""
-    return a.shape == b.shape and a.dtype == b.dtype and bool(np.all((a == b) | ((a != a) & (b != b))))
+    return a.shape == b.shape and a.dtype == b.dtype and bool(np.all(same_number(a, b)))

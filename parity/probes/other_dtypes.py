@@ -9,6 +9,7 @@ from ..case.leaves import widened
 from ..verdict.comparison import Comparison, Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
+from ..verdict.maths import mistakes_beside
 from ..verdict.rows import APPROXIMATED
 
 
@@ -55,12 +56,16 @@ def _in_dtype(evaluation: Evaluation, other: Evaluation, dtype: str) -> Iterator
         yield outcome
     else:
         # Nobody asked for this dtype: what cannot be judged in it is left out, and said.
-        for row in (row for row in outcome.rows if row.verdict == "not judged"):
-            yield Finding("dtypes", f"{dtype} {row.leaf}", "skipped", f"not judged: {row.reason}")
-        yield outcome._replace(rows=[row for row in outcome.rows if row.verdict != "not judged"])
-    failed = {row.leaf for row in outcome.rows if not row.ok}
-    if rows := [row for row in other.maths_rows if not row.ok and row.leaf not in failed]:
+        yield from only_judged(outcome, "dtypes", dtype)
+    if rows := mistakes_beside(other.maths_rows, outcome.rows):
         yield outcome._replace(rows=rows)
+
+
+def only_judged(outcome: Outcome, check: str, about: str) -> Iterator[Finding | Outcome]:
+    """The outcome without what could not be judged, which is told and left out."""
+    for row in (row for row in outcome.rows if row.verdict == "not judged"):
+        yield Finding(check, f"{about} {row.leaf}", "skipped", f"not judged: {row.reason}")
+    yield outcome._replace(rows=[row for row in outcome.rows if row.verdict != "not judged"])
 
 
 def _approximated(values: Comparison) -> Iterator[Finding]:

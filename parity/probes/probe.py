@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ..verdict.comparison import Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding
+from ..verdict.maths import mistakes_beside
 from ..verdict.oracle import side_with_the_slope
 from .kinks import kink_findings
 from .numerical import numerical_findings
@@ -31,8 +32,7 @@ def _values(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
     values, names = evaluation.values, evaluation.case.arguments.diff_names
     outcome = values.outcome
     yield outcome
-    failed = {row.leaf for row in outcome.rows if not row.ok}  # one mistake is one finding
-    if rows := [row for row in evaluation.maths_rows if not row.ok and row.leaf not in failed]:
+    if rows := mistakes_beside(evaluation.maths_rows, outcome.rows):
         yield outcome._replace(rows=rows)
     for row in evaluation.maths_rows:
         if row.ok and row.unjudged:

@@ -18,6 +18,7 @@ from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
 from ..verdict.maths import negligible
 from .one_program import Part, Run, in_one_program
+from .other_dtypes import only_judged
 
 
 def _bars(run: InJax, leaves: Sequence[Any], diff: Sequence[Any], cotangents: Sequence[Any]) -> Any:
@@ -107,10 +108,7 @@ def second_findings(evaluation: Evaluation, runs: dict[str, Run] | None = None) 
         )
         if compared.fails("rule"):
             _judge(evaluation, compared, args, exact)
-        outcome = compared.outcome
-        for row in (row for row in outcome.rows if row.verdict == "not judged"):
-            yield Finding("transformations", f"{name} {row.leaf}", "skipped", f"not judged: {row.reason}")
-        yield outcome._replace(rows=[row for row in outcome.rows if row.verdict != "not judged"])
+        yield from only_judged(compared.outcome, "transformations", name)
 
 
 def _judge(evaluation: Evaluation, compared: Comparison, args: Any, exact: Bounds) -> None:

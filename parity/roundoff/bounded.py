@@ -113,14 +113,8 @@ class Rounding:
         self.u, self.underflow, self.product_u = unit_roundoff(dtype), _underflow(dtype), product_u
         self.inside, self.constants, self.moved = inside, constants, moved
         self._counted_from = 0.0 if home is None else unit_roundoff(home)
-        self.key = (
-            np.dtype(dtype),
-            product_u,
-            inside,
-            constants,
-            moved,
-            self._counted_from,
-        )  # two that are asked the same have the same
+        self.key = np.dtype(dtype), product_u, inside, constants, moved, self._counted_from
+        """Alike for two that allow the same errors."""
         self.values_only = False  # whether the rules may leave out the errors
         self.gates = self.kinks = 0
         self.kink_at: list[tuple[int, ...]] = []

@@ -31,10 +31,15 @@ def in_double(eqn: Any, *values: Reals, **params: Any) -> list[Reals]:
     """The primitive's outputs with float64 in the place of every real dtype. Keyword arguments replace parameters."""
     with jax.enable_x64(True):
         if scatter := SCATTER.get(eqn.primitive.name):  # its own parameter is a jaxpr of its own dtype
-            names = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
-            return [np.asarray(scatter(*values, **{name: eqn.params[name] for name in names}))]
+            return [np.asarray(scatter(*values, **scatter_options(eqn)))]
         promoted = {name: _promoted(value) for name, value in eqn.params.items()}
         return _run(eqn, values, promoted | params)
+
+
+def scatter_options(eqn: Any) -> dict[str, Any]:
+    """The keyword arguments with which lax's scatters do what the equation says."""
+    names = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+    return {name: eqn.params[name] for name in names}
 
 
 SCATTER = {

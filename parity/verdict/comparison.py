@@ -105,8 +105,7 @@ class Comparison:
     @cached_property
     def allowed(self) -> Leaves:
         """How far off the oracle each element may be: its bound, and what the oracle itself is rounded by."""
-        bounds = {name: np.asarray(error * (1 + self._oracle_share)) for name, error in self._errors.items()}
-        return bounds
+        return {name: np.asarray(error * (1 + self._oracle_share)) for name, error in self._errors.items()}
 
     def allowed_to(self, who: str) -> Leaves:
         """The same for one implementation."""

@@ -7,6 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ..case.leaves import same_number
+
 POINTS = 40
 OUTSIDE = "outside the bound"
 
@@ -53,7 +55,7 @@ def deviation_of(got: Any, want: Any, bound: Any, dtype: np.dtype, excuse: Any =
         problem = None
         if not np.isfinite(np.max(error)):
             error[np.isnan(error)] = np.inf  # NaN against a number
-            error[(got == want) | ((got != got) & (want != want))] = 0  # the same infinity, or NaN twice
+            error[same_number(got, want)] = 0  # the same infinity, or NaN twice
             error[_overflows(got, want, bound, dtype)] = 0
             error[~np.isfinite(want) & np.isinf(bound)] = 0  # rounding led the oracle there, and may lead back
             if excuse is not None:

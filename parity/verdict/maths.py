@@ -53,6 +53,12 @@ def held(
     return list(best.values())
 
 
+def mistakes_beside(exact: list[Row], rows: list[Row]) -> list[Row]:
+    """The mistakes among rows of exact values that the other rows of their leaves do not show: one is one finding."""
+    failed = {row.leaf for row in rows if not row.ok}
+    return [row for row in exact if not row.ok and row.leaf not in failed]
+
+
 def in_float64(leaves: Leaves) -> dict[str, Any]:
     """The dtypes of leaves in float64."""
     return {name: leaf.dtype for name, leaf in leaves.items()}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..case.leaves import Leaves, same_bits
+from ..case.leaves import Leaves, same_bits, same_number
 from .deviation import OUTSIDE, Deviation, deviation_of, floor_of
 
 SURE = 1e-4
@@ -149,7 +149,7 @@ def apart(one: Leaves, other: Leaves, bounds: Leaves) -> Difference | None:
             wide = np.complex128 if want.dtype.kind == "c" else np.float64
             ratio = np.abs(got.astype(wide) - want.astype(wide)) / (2 * bounds.get(leaf, 0.0))
             ratio = np.where(np.isnan(ratio), np.inf, ratio)
-            ratio = np.where((got == want) | ((got != got) & (want != want)), 0, ratio)  # whatever their bound
+            ratio = np.where(same_number(got, want), 0, ratio)  # whatever their bound
         share = float(np.max(ratio, initial=0))
         if worst is None or share > worst.share:
             worst = Difference(leaf, share, f"{leaf} differs, {share:.0%} of what rounding allows")

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from ..bounded import Bounded, Reals, Rounding, Rule, error_of, is_real, most_alike, total, unit_roundoff
-from ..estimates import fallback, in_double
+from ..estimates import fallback, in_double, scatter_options
 
 SUM_CONSTANT = 5.0  # where it comes from: docs/how-it-decides.md
 FEW_ALIKE = 8
@@ -187,8 +187,7 @@ def _scatter_add(rounding, eqn, into, indices, updates):
         return likes.reshape(into.value.shape)
 
     def scatter_of(a, b):
-        names = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
-        return jax.lax.scatter_add(a, indices.value, b, **{name: eqn.params[name] for name in names})
+        return jax.lax.scatter_add(a, indices.value, b, **scatter_options(eqn))
 
     terms = 1 if rounding.values_only else scatter(np.ones(into.value.shape), np.ones(updates.value.shape))
     return _sum_by(rounding, eqn, scatter, [into, updates], terms, alike)

@@ -22,19 +22,6 @@ def bound(fun, *args, dtype=F32):
     return rounding_bounds(fun, *[np.asarray(arg, dtype) for arg in args], dtype=dtype)
 
 
-def inside(fun, *args, torch_fun=None, floor=1e-4):
-    """The bound, after a look that jax, compiled, and torch stay inside and near it."""
-    want = rounding_bounds(fun, *args, dtype=F32)
-    got = [jax.jit(fun)(*args)]
-    if torch_fun is not None:
-        got.append(torch_fun(*[torch.from_numpy(arg) for arg in args]).numpy())
-    for output in got:
-        ratio = np.abs(np.asarray(output, np.float64) - want.values) / want.errors
-        assert floor < np.nanmax(ratio) <= 1
-    assert want.fallbacks == ()
-    return want
-
-
 def test_sums():
     apart, signs = 1 + np.arange(400) / 2**8, np.where(np.arange(400) % 2, 1.0, -1.0)
     total, paired = apart.sum(), np.repeat(apart[:200], 2)
@@ -89,7 +76,7 @@ def test_einsum_numbers():
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_cumsum(reverse):
+def test_cumsum(inside, reverse):
     want = inside(lambda x: jax.lax.cumsum(x, 1, reverse=reverse), X)
     steps = np.flip(X, 1) if reverse else X
     values = np.cumsum(steps.astype(np.float64), 1)
@@ -97,7 +84,7 @@ def test_cumsum(reverse):
     inside(lambda x: jax.lax.cumsum(x * 1.5 + x, 1, reverse=reverse), X)
 
 
-def test_convolution():
+def test_convolution(inside):
     x, w = RNG.standard_normal((2, 3, 9, 9)).astype(np.float32), RNG.standard_normal((4, 3, 3, 3)).astype(np.float32)
     want = inside(
         lambda x, w: jax.lax.conv(x, w, (2, 2), "VALID"),
@@ -112,11 +99,11 @@ def test_convolution():
         inside(lambda x, w, g, k=k: jax.vjp(lambda x, w: jax.lax.conv(x, w, (2, 2), "VALID"), x, w)[1](g)[k], x, w, g)
 
 
-def test_average_pooling():
+def test_average_pooling(inside):
     inside(lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (3, 4), (3, 4), "VALID") / 12.0, X)
 
 
-def test_scatter_add():
+def test_scatter_add(inside):
     rows = np.array([0, 3, 3, 3, 7, 11])
     want = inside(lambda x, y: x.at[rows].add(y * 1.5), X, X[:6] / 3)
     double = X.astype(np.float64)
@@ -225,7 +212,7 @@ def test_few_updates_to_each_element_are_not_compared():
     np.testing.assert_allclose(want.errors, U * (8 * size + np.abs(want.values)), rtol=1e-6)  # each at its worst
 
 
-def test_subtracted_updates():
+def test_subtracted_updates(inside):
     rows = np.array([0, 3, 3, 3, 7, 11])
     want = inside(lambda x, y: x.at[rows].subtract(y * 1.5), X, X[:6] / 3)
     double = X.astype(np.float64)
@@ -268,8 +255,9 @@ def test_average_pooling_of_flat_pictures():
 
 
 def test_bright_pictures_in_a_convolution():
-    picture = (0.999 + 1e-3 * RNG.uniform(0, 1, (1, 64, 14, 14))).astype(np.float32)
-    flat, normal = np.full((2, 64, 11, 11), 0.1, np.float32), RNG.standard_normal((2, 64, 11, 11)).astype(np.float32)
+    rng = np.random.default_rng(3)  # its own: what is asked for holds whichever tests ran before
+    picture = (0.999 + 1e-3 * rng.uniform(0, 1, (1, 64, 14, 14))).astype(np.float32)
+    flat, normal = np.full((2, 64, 11, 11), 0.1, np.float32), rng.standard_normal((2, 64, 11, 11)).astype(np.float32)
 
     def conv(x, w):
         return jax.lax.conv(x, w, (1, 1), "VALID")
