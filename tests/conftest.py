@@ -171,6 +171,18 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"{took:6.1f} s  {name}")
 
 
+drawn = pytest.StashKey[dict[str, Any]]()
+
+
+@pytest.fixture(autouse=True)
+def same_draws(request):
+    """A file's RNG begins every test in the same state: what a test draws does not depend on which ran before it."""
+    rng = getattr(request.module, "RNG", None)
+    if rng is not None:
+        states = request.session.stash.setdefault(drawn, {})
+        rng.bit_generator.state = states.setdefault(request.module.__name__, rng.bit_generator.state)
+
+
 @pytest.fixture
 def as_a_user():
     """Shape annotations off, as they are for users: our own error must then speak."""

@@ -74,7 +74,7 @@ def test_the_carried_error_spans_the_interval_and_no_more(name, size):
         carried = function.carried(x, e)
     moved = np.nanmax(moves, axis=0)  # outside its domain there is nothing to reach
     # x + e and the two values are rounded in float64.
-    noise = 2e-15 * (np.abs(function.value(x)) + np.abs(x) * carried / np.maximum(e, 1e-300))
+    noise = 2e-15 * (np.abs(function.value(x)) + np.abs(x) * carried / np.maximum(e, 1e-300)) + 1e-300
     assert (moved <= carried * (1 + 1e-9) + noise).all()
     if size <= 1e-5:
         assert (carried <= 1.01 * moved + 3 * e * e + noise).all()
