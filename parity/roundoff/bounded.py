@@ -134,10 +134,15 @@ class Rounding:
         return self.inside and unit_roundoff(dtype) > self._counted_from
 
     def argument(self, leaf: Any) -> Bounded:
-        """An argument: exact, unless it may be moved."""
+        """An argument: exact, unless it may be moved, or is subnormal where such numbers are flushed to 0."""
         x = exact(leaf)
-        real = is_real(getattr(leaf, "dtype", np.float64))
-        return Bounded(x.value, self.moved * self.u * np.abs(x.value)) if self.moved and real else x
+        if not is_real(getattr(leaf, "dtype", np.float64)):
+            return x
+        size = np.abs(x.value)
+        flushed = (size > 0) & (size < self.underflow)
+        if not self.moved and not flushed.any():
+            return x
+        return Bounded(x.value, np.where(flushed, size, self.moved * self.u * size if self.moved else 0.0))
 
     def rounded(self, eqn: Any, value: Reals, carried: Reals | None, times: Reals = 1) -> Bounded:
         """The result of an operation that rounds `times` over, given the error that its inputs bring along.

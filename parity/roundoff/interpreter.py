@@ -83,8 +83,13 @@ def apply(rounding: Rounding, eqn: Any, inputs: list[Bounded]) -> list[Bounded]:
     if name in CONTROL:
         return CONTROL[name](rounding, eqn, *inputs)
     rounds = any(is_real(atom.aval.dtype) for atom in (*eqn.invars, *eqn.outvars))
-    if not rounds and name not in OF_WHOLE_NUMBERS and all(x.error is None for x in inputs):
-        return [Bounded(value, None) for value in in_its_own(eqn, *[x.value for x in inputs])]
+    certain = all(x.error is None or not np.any(x.error) for x in inputs)
+    if not rounds and name not in OF_WHOLE_NUMBERS and (certain or name not in RULES or name in ("div", "rem")):
+        values = in_its_own(eqn, *[x.value for x in inputs])
+        if certain:
+            return [Bounded(value, None) for value in values]
+        # Any number may have come of it: samples (sampling.py) know more.
+        return [Bounded(v, np.full(v.shape, v.dtype == bool or max(v.size, 1))) for v in values]
     output = RULES.get(name, fallback)(rounding, eqn, *inputs)
     return output if eqn.primitive.multiple_results else [output]
 

@@ -3,9 +3,10 @@
 from jax.extend.core import Primitive
 
 from .bounded import Rule
-from .rules import arithmetic, comparisons, elementary, movement, sums
+from .rules import arithmetic, comparisons, elementary, linalg, movement, ordering, special, sums
 
-RULES: dict[str, Rule] = arithmetic.RULES | sums.RULES | elementary.RULES | comparisons.RULES | movement.RULES
+ROOMS = (arithmetic, sums, elementary, special, comparisons, ordering, movement, linalg)
+RULES: dict[str, Rule] = {name: rule for room in ROOMS for name, rule in room.RULES.items()}
 
 
 def register_rounding_rule(primitive: Primitive | str, rule: Rule) -> Rule | None:

@@ -16,12 +16,27 @@ from .bounded import Bounded, Reals, Rounding, is_real
 from .interpreter import CALLS, apply, chosen, constant, inner_call, loop, scan, walk
 from .rules.comparisons import COMPARISONS
 from .rules.elementary import ELEMENTARY
+from .rules.linalg import backward, stored
+from .rules.special import SPECIAL
 
 SAMPLES = 12
 AMPLIFIED, FACTOR = 2.0, 3.0
 """Roundings are drawn twice as large, so that the samples reach decisions that rare roundings would turn, and a result
 agrees within three standard deviations of them, six of real ones: what that means for false alarms is in the docs."""
-ELEMENTWISE = {*ELEMENTARY, *COMPARISONS, "add", "add_any", "sub", "mul", "div", "neg", "abs", "integer_pow", "square"}
+ELEMENTWISE = {
+    *ELEMENTARY,
+    *SPECIAL,
+    *COMPARISONS,
+    "add",
+    "add_any",
+    "sub",
+    "mul",
+    "div",
+    "neg",
+    "abs",
+    "integer_pow",
+    "square",
+}
 ELEMENTWISE |= {"pow", "max", "min", "floor", "ceil", "sign", "select_n", "and", "or", "not", "is_finite", "rem"}
 ELEMENTWISE |= {"one_minus_square", "convert_element_type", "stop_gradient", "copy", "copy_p"}
 ELEMENTWISE |= {"real", "imag", "conj", "complex"}
@@ -88,6 +103,9 @@ class _Sampler:
             return loop(eqn, inputs, self.evaluate, self.on)
         if name == "cond":
             return self.cond(eqn, *inputs)
+        moves = backward(self.rounding, eqn, [x.value[0] if x.varied else x.value for x in inputs])
+        if moves is not None:
+            return self.factors(eqn, [self.moved(x, move) for x, move in zip(inputs, moves, strict=True)])
         if not any(x.varied for x in inputs):
             outputs = apply(self.rounding, eqn, [Bounded(x.value, None) for x in inputs])
             return [self.rounded(eqn, i, Varied(x.value), x.error) for i, x in enumerate(outputs)]
@@ -101,6 +119,15 @@ class _Sampler:
             value = self.sided(inputs, output.value, rank) if real else output.value
             return [self.rounded(eqn, 0, Varied(value, True), output.error)]
         return self.one_by_one(eqn, inputs)
+
+    def factors(self, eqn: Any, inputs: list[Varied]) -> list[Varied]:
+        """Factors of a matrix that was moved: they belong together, as those that a library computes do."""
+        self.rounding.values_only = True
+        samples = [apply(self.rounding, eqn, [Bounded(x.value[k], None) for x in inputs]) for k in range(SAMPLES + 1)]
+        self.rounding.values_only = False
+        each = [np.stack([sample[i].value for sample in samples]) for i in range(len(eqn.outvars))]
+        errors = [stored(self.rounding, var, value[0]) for var, value in zip(eqn.outvars, each, strict=True)]
+        return [self.rounded(eqn, i, Varied(value, True), errors[i]) for i, value in enumerate(each)]
 
     def one_by_one(self, eqn: Any, inputs: list[Varied]) -> list[Varied]:
         each, gates = [], self.rounding.gates

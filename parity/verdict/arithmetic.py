@@ -28,6 +28,10 @@ MOVED = 2.0
 DIGITS_LOST = 4.0
 """And no more than two bits: an arithmetic of fewer digits is backward stable too, where few terms are added up."""
 
+OF_LARGEST = 8.0
+"""So many roundings of the leaf's largest element a framework's kernel may be off by, where it agrees in float64: its
+gelu, say, promises no digits of small elements."""
+
 DERIVED = ("_bar", "(primal)")
 
 
@@ -71,15 +75,21 @@ def judge_torch(evaluation: "Evaluation", compared: Comparison) -> None:
     """Widens torch's bounds where it agrees in float64: by what moving the arguments by a rounding does."""
     if not evaluation.torch_agrees or "torch" not in compared.got or not compared.fails("torch"):
         return
+    allowed, about = compared.allowed, f"{compared.name} torch"
     moved = evaluation.rounding(evaluation.case.plain, evaluation.allowed_dtype, moved=MOVED).errors
-    compared.widen(
-        "torch", {name: np.minimum(moved[name], DIGITS_LOST * bound) for name, bound in compared.allowed.items()}
-    )
-    if compared.fails("torch"):
-        compared.widen("torch", None)
-        return
-    text = "it loses more digits than the one it is held against, and no more than rounded arguments would"
-    evaluation.findings.append(Finding("arithmetic", f"{compared.name} torch", "note", text))
+    fewer = {name: np.minimum(moved[name], DIGITS_LOST * bound) for name, bound in allowed.items()}
+    u = unit_roundoff(evaluation.allowed_dtype)
+    largest = {name: np.max(np.abs(leaf), initial=0, where=np.isfinite(leaf)) for name, leaf in compared.want.items()}
+    of_largest = {name: np.maximum(fewer[name], OF_LARGEST * u * largest[name]) for name in fewer}
+    for errors, text in (
+        (fewer, "it loses more digits than the one it is held against, and no more than rounded arguments would"),
+        (of_largest, f"its small elements are right to {OF_LARGEST * u:.0e} of the leaf's largest element, no better"),
+    ):
+        compared.widen("torch", errors)
+        if not compared.fails("torch"):
+            evaluation.findings.append(Finding("arithmetic", about, "note", text))
+            return
+    compared.widen("torch", None)
 
 
 def rounds_inside(case: Case, run: Callable[[Any], Leaves], base: Leaves) -> bool:

@@ -160,6 +160,7 @@ class Evaluation:
         column = case.columns.get("rule", "rule")
         name = f"{case.prefix}maths" if self.is_home else f"{case.prefix}{case.dtype.name} maths"
         rows = held(name, {column: rule}, want, tiers, negligible(case, want), in_float64(want))
+        rows = [self._unless_approximated(row, column) for row in rows]
         sizes = {size for leaf in jax.tree.leaves(case.args) for size in np.shape(leaf)}
         for row in rows:
             if not row.ok:
@@ -167,6 +168,15 @@ class Evaluation:
                 pattern = diagnose(rule[row.leaf], want[row.leaf], bound, np.float64, sizes, row.leaf.endswith("_bar"))
                 row.diagnosis.update({column: pattern} if pattern else {})
         return rows
+
+    def _unless_approximated(self, row: Row, column: str) -> Row:
+        """What is traced for float32 or less may be an approximation that is as good as float32 can tell."""
+        deviation = row.deviations[column]
+        if unit_roundoff(self.home) < unit_roundoff(np.float32) or not row.is_approximated(column):
+            return row
+        text = f"the rule's exact values are off by {deviation.relative:.0e} of the largest element: an approximation"
+        self.findings.append(Finding("maths", row.leaf, "note", text))
+        return replace(row, deviations={column: replace(deviation, problem=None)})
 
     @cached_property
     def beside(self) -> Leaves:

@@ -1,5 +1,6 @@
 """Rounding rules: + - * /, whole powers, sums and products of many, conversion between dtypes."""
 
+import functools
 import math
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..bounded import COMPLEX_ROUNDINGS, Bounded, Rounding, Rule, error_of, exact, is_real, scaled, total, unit_roundoff
+from ..estimates import fallback
 
 
 def _add(rounding, eqn, x, y):
@@ -72,6 +74,36 @@ def _reduce_prod(rounding, eqn, x):
     return rounding.rounded(eqn, x.value.prod(axes), carried, times)
 
 
+def _running(accumulate, params, array):
+    """Along an axis, forwards or from its end."""
+    axis = params["axis"]
+    if not params["reverse"]:
+        return accumulate(array, axis=axis)
+    return np.flip(accumulate(np.flip(array, axis), axis=axis), axis)
+
+
+def _cumprod(rounding, eqn, x):
+    products = functools.partial(_running, np.cumprod, eqn.params)
+    size, value = np.abs(x.value), products(x.value)
+    carried = None if x.error is None else products(size + x.error) - np.abs(value)
+    steps = _running(np.cumsum, eqn.params, np.ones(x.value.shape)) - 1
+    return rounding.rounded(eqn, value, carried, steps)
+
+
+def _cumlogsumexp(rounding, eqn, x):
+    """The errors are averaged, by weights that add up to 1. Each step rounds its result, and a logarithm below 1."""
+    if x.value.dtype.kind == "c":
+        return fallback(rounding, eqn, x)
+    value = _running(np.logaddexp.accumulate, eqn.params, x.value)
+    if rounding.values_only:
+        return Bounded(value, None)
+    carried = None if x.error is None else _running(np.maximum.accumulate, eqn.params, x.error)
+    steps = _running(np.cumsum, eqn.params, np.ones(x.value.shape))
+    largest = _running(np.maximum.accumulate, eqn.params, np.where(np.isfinite(value), np.abs(value), 0))
+    own = rounding.u_of(eqn.outvars[0].aval.dtype) * steps * (largest + 2)
+    return rounding.rounded(eqn, value, total(carried, own))
+
+
 # Into another dtype. The value is kept in float64, and what the conversion may round off is error.
 
 
@@ -90,9 +122,9 @@ def _convert(rounding, eqn, x):
         # Whole numbers up to 1 / u have a place of their own, bools among them.
         error = None if x.error is None else x.error.astype(np.float64)
         fits = np.max(np.abs(x.value), initial=0) <= 1 / rounding.u_of(new)
-        value = x.value.astype(np.float64)
+        value = x.value.astype(np.complex128 if new.kind == "c" else np.float64)
         return Bounded(value, error) if fits else rounding.rounded(eqn, value, error)
-    value = x.value.real if new.kind != "c" else x.value
+    value = x.value.real if new.kind != "c" else x.value.astype(np.complex128)
     fits = unit_roundoff(new) <= unit_roundoff(old) and jnp.finfo(new).tiny <= jnp.finfo(old).tiny
     return Bounded(value, x.error) if fits else rounding.rounded(eqn, value, x.error)
 
@@ -116,6 +148,8 @@ RULES: dict[str, Rule] = {
     "square": _square,
     "one_minus_square": _one_minus_square,
     "reduce_prod": _reduce_prod,
+    "cumprod": _cumprod,
+    "cumlogsumexp": _cumlogsumexp,
     "convert_element_type": _convert,
     "reduce_precision": _reduce_precision,
 }

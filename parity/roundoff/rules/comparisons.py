@@ -31,7 +31,7 @@ RISING |= dict.fromkeys(BY_ITSELF, lambda eqn, x: in_double(eqn, x)[0])
 STEPS = {"floor", "ceil", "sign", "round"}
 
 
-def _rising(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Bounded:
+def rising(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Bounded:
     name = eqn.primitive.name
     if any(x.value.dtype.kind == "c" for x in inputs):  # the sign of a complex number turns with it
         return fallback(rounding, eqn, *inputs)
@@ -44,7 +44,7 @@ def _rising(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Bounded:
         return Bounded(value, None, peak_of)
     errors = [0 if x.error is None else x.error for x in inputs]
     ends = [RISING[name](eqn, *[v + sign * e for v, e in zip(values, errors, strict=True)]) for sign in (1, -1)]
-    error = np.maximum(*[_gap(end, value) for end in ends])
+    error = np.maximum(*[gap(end, value) for end in ends])
     if name in STEPS:
         rounding.gate(error > 0)
     elif rounding.u < FLOAT64_EPS:  # float64 is under test, so the ends were rounded as well
@@ -61,7 +61,7 @@ def _scatter_peak(rounding, eqn, into, indices, updates):
         return Bounded(value, None)
     pairs = [(x.value, error_of(x)) for x in (into, updates)]
     ends = [[x + sign * e for x, e in pairs] for sign in (1, -1)]
-    errors = [_gap(in_double(eqn, a, indices.value, b)[0], value) for a, b in ends]
+    errors = [gap(in_double(eqn, a, indices.value, b)[0], value) for a, b in ends]
     return Bounded(value, np.maximum(*errors))
 
 
@@ -69,44 +69,15 @@ def _minus(x: Reals, y: Reals) -> Reals:
     return (x if is_real(x.dtype) else x.astype(np.float64)) - y  # bools and unsigned numbers have no negative
 
 
-def _gap(x: Reals, y: Reals) -> Reals:
+def gap(x: Reals, y: Reals) -> Reals:
     return np.where(x == y, 0, np.abs(_minus(x, y)))  # the same infinity twice is no gap
 
 
-def _sort(rounding, eqn, *inputs):
-    params, keys = eqn.params, eqn.params["num_keys"]
-    if len(inputs) == 1:
-        return [_rising(rounding, eqn, *inputs)]
-    if any(x.error is not None for x in inputs[:keys]):
-        return fallback(rounding, eqn, *inputs)
-    axis = params["dimension"]
-    places = np.indices(inputs[0].value.shape)[axis]
-    order = in_double(eqn, *[x.value for x in inputs[:keys]], places)[keys]
-    return [
-        Bounded(*[None if a is None else np.take_along_axis(a, order, axis) for a in (x.value, x.error)])
-        for x in inputs
-    ]
-
-
-def _place(rounding, eqn, x):
-    """argmax and argmin: every place counts whose element may be the largest."""
-    (axis,) = eqn.params["axes"]
-    size = x.value if eqn.primitive.name == "argmax" else -x.value
-    place = np.argmax(size, axis).astype(eqn.params["index_dtype"])
-    if x.error is None:
-        return Bounded(place, None)
-    possible = size + x.error >= np.max(size - x.error, axis, keepdims=True)
-    distance = np.abs(np.indices(size.shape)[axis] - np.expand_dims(place, axis))
-    error = np.where(possible, distance, 0).max(axis)
-    rounding.gate(error > 0)
-    return Bounded(place, error)
-
-
-COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne")
+COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne", "lt_to", "le_to", "eq_to")
 
 
 def _compare(rounding, eqn, x, y):
-    value = getattr(operator, eqn.primitive.name)(x.value, y.value)
+    value = getattr(operator, eqn.primitive.name.removesuffix("_to"))(x.value, y.value)
     reach = total(x.error, y.error)
     if reach is None or eqn.invars[0] is eqn.invars[1]:  # x != x asks for NaN
         rounding.gate(np.zeros(value.shape, bool))
@@ -137,7 +108,7 @@ def select(which: Bounded, cases: list[Bounded]) -> Bounded:
     errors = [error_of(case) for case in cases]
     error = np.where(index, errors[1], errors[0]) if len(cases) == 2 else np.choose(index, errors)
     if which.error is not None:
-        gaps = [_gap(case.value, value) for case in cases]
+        gaps = [gap(case.value, value) for case in cases]
         span = np.max(np.broadcast_arrays(*gaps), axis=0) + np.max(np.broadcast_arrays(*errors), axis=0)
         error = np.where(np.asarray(which.error) > 0, span, error)
     return Bounded(value, error)
@@ -191,13 +162,10 @@ def _remainder(rounding, eqn, x, y):
     return rounding.rounded(eqn, value, np.where(jumps, np.abs(y.value) + x.error, x.error))
 
 
-RULES: dict[str, Rule] = dict.fromkeys(RISING, _rising) | dict.fromkeys(COMPARISONS, _compare)
+RULES: dict[str, Rule] = dict.fromkeys(RISING, rising) | dict.fromkeys(COMPARISONS, _compare)
 RULES |= {
-    "sort": _sort,
     "scatter-max": _scatter_peak,
     "scatter-min": _scatter_peak,
-    "argmax": _place,
-    "argmin": _place,
     "select_n": lambda rounding, eqn, which, *cases: select(which, list(cases)),
     "and": _and,
     "or": _or,

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from ..bounded import Bounded, Reals, Rounding, Rule, error_of, exact, total
+from ..bounded import Bounded, Reals, Rounding, Rule, error_of, exact, is_real, total
 from ..estimates import fallback, in_double
 
 # Where each operand of a primitive says places, not elements.
 PLACES = (
-    dict.fromkeys(("pad", "split", "tile", "unstack", "optimization_barrier"), slice(0, 0))
+    dict.fromkeys(("split", "tile", "unstack", "optimization_barrier"), slice(0, 0))
     | dict.fromkeys(("gather", "scatter"), slice(1, 2))
     | {"dynamic_slice": slice(1, None), "dynamic_update_slice": slice(2, None)}
 )
@@ -18,9 +18,13 @@ PLACES = (
 def _move(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Bounded | list[Bounded]:
     name = eqn.primitive.name
     places = inputs[PLACES[name]]
-    if any(x.error is not None for x in places) or (name == "scatter" and _computes(eqn)):
+    if name == "scatter" and _computes(eqn):
         return fallback(rounding, eqn, *inputs)
     values = in_double(eqn, *[x.value for x in inputs])
+    if any(x.error is not None and np.any(x.error) for x in places):  # any element may be the one; samples know more
+        doubt = [np.inf if value.dtype.kind in "fc" else value.dtype == bool or value.size for value in values]
+        outputs = [Bounded(value, np.full(value.shape, d)) for value, d in zip(values, doubt, strict=True)]
+        return outputs if eqn.primitive.multiple_results else outputs[0]
     errors: list[Reals | None] = [None] * len(values)
     if any(x.error is not None for x in inputs):
         filled = {"fill_value": 0} if name == "gather" else {}  # out of bounds there is no error
@@ -88,6 +92,29 @@ def _view(rounding: Rounding, eqn: Any, x: Bounded) -> Bounded:
     return Bounded(change(eqn.params, x.value), error, x.peak_of)
 
 
+def _pad(rounding: Rounding, eqn: Any, x: Bounded, filling: Bounded) -> Bounded:
+    config = eqn.params["padding_config"]
+    error = None
+    if x.error is not None or filling.error is not None:
+        error = _padded(error_of(x), error_of(filling), config)
+    return Bounded(_padded(x.value, filling.value, config), error)
+
+
+def _padded(array: Reals, filling: Reals, config: Any) -> Reals:
+    """With `low` and `high` elements more at the ends of each axis, or fewer, and `inner` between any two."""
+    sizes = [size + max(size - 1, 0) * inner for size, (_, _, inner) in zip(array.shape, config, strict=True)]
+    spread = np.full(sizes, filling, array.dtype)
+    spread[tuple(slice(None, None, inner + 1) for _, _, inner in config)] = array
+    padded = np.pad(spread, [(max(low, 0), max(high, 0)) for low, high, _ in config], constant_values=filling)
+    ends = zip(padded.shape, config, strict=True)
+    return padded[tuple(slice(max(-low, 0), size - max(-high, 0)) for size, (low, high, _) in ends)]
+
+
+def _empty(rounding: Rounding, eqn: Any) -> Bounded:
+    aval = eqn.outvars[0].aval  # whatever is in it is overwritten
+    return exact(np.zeros(aval.shape), None if is_real(aval.dtype) else aval.dtype)
+
+
 def _iota(rounding: Rounding, eqn: Any) -> Bounded:
     shape, axis, dtype = (eqn.params[name] for name in ("shape", "dimension", "dtype"))
     return exact(np.indices(shape, sparse=True)[axis] + np.zeros(shape), dtype)
@@ -102,4 +129,5 @@ def _complex(rounding: Rounding, eqn: Any, x: Bounded, y: Bounded) -> Bounded:
 
 
 RULES: dict[str, Rule] = dict.fromkeys(PLACES, _move) | dict.fromkeys(JOINED, _join) | dict.fromkeys(VIEWS, _view)
-RULES |= dict.fromkeys(PARTS, _part) | {"complex": _complex, "iota": _iota}
+RULES |= dict.fromkeys(PARTS, _part) | {"complex": _complex, "iota": _iota, "pad": _pad}
+RULES |= dict.fromkeys(("empty", "empty2"), _empty)

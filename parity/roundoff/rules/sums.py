@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from ..bounded import Bounded, Reals, Rounding, Rule, error_of, is_real, most_alike, total, unit_roundoff
-from ..estimates import fallback, in_double, scatter_options
+from ..estimates import in_double, scatter_options
 
 SUM_CONSTANT = 5.0  # where it comes from: docs/how-it-decides.md
 FEW_ALIKE = 8
@@ -148,6 +148,26 @@ def _cumsum(rounding, eqn, x):
     return _sum_by(rounding, eqn, sums, [x], terms, alike)
 
 
+def _fft(rounding, eqn, x):
+    """Each of the sums is rounded as often as there are stages, by its share of all that is added up: Higham 2002,
+    section 24.1, where the norm of the errors is bounded."""
+    value = in_double(eqn, x.value)[0]
+    if rounding.values_only:
+        return Bounded(value, None)
+    axes = tuple(range(x.value.ndim - len(eqn.params["fft_lengths"]), x.value.ndim))
+    terms = math.prod(eqn.params["fft_lengths"])
+    kind = jax.lax.FftType(eqn.params["fft_type"])
+    inverse = kind in (jax.lax.FftType.IFFT, jax.lax.FftType.IRFFT)
+    scale = (1 / terms if inverse else 1) * (2 if kind == jax.lax.FftType.IRFFT else 1)  # of which half is kept
+    carried = None
+    if x.error is not None:
+        carried = np.broadcast_to(scale * error_of(x).sum(axes, keepdims=True), value.shape)
+    spread = scale * np.sqrt((np.abs(x.value) ** 2).sum(axes, keepdims=True))
+    u = _u_of_sum(rounding, eqn.outvars[0].aval.dtype)
+    own = SUM_CONSTANT * u * (1 + math.log2(max(terms, 1))) * np.where(np.isfinite(value), spread, 0)
+    return rounding.rounded(eqn, value, total(carried, own))
+
+
 def _reduce_window_sum(rounding, eqn, x):
     terms = math.prod(eqn.params["window_dimensions"])
 
@@ -159,8 +179,9 @@ def _reduce_window_sum(rounding, eqn, x):
 
 
 def _scatter_add(rounding, eqn, into, indices, updates):
-    if indices.error is not None:
-        return fallback(rounding, eqn, into, indices, updates)
+    if indices.error is not None and np.any(indices.error):  # it may go anywhere; samples know more
+        value = in_double(eqn, into.value, indices.value, updates.value)[0]
+        return Bounded(value, np.full(value.shape, np.inf))
     if eqn.primitive.name == "scatter-sub":
         updates = Bounded(-updates.value, updates.error)
 
@@ -201,4 +222,5 @@ RULES: dict[str, Rule] = {
     "reduce_window_sum": _reduce_window_sum,
     "scatter-add": _scatter_add,
     "scatter-sub": _scatter_add,
+    "fft": _fft,
 }

@@ -12,15 +12,13 @@ X = RNG.standard_normal((5, 5)).astype(np.float32)
 SYMMETRIC = X @ X.T + np.eye(5, dtype=np.float32)
 
 ESTIMATED = {
-    "tan": (jnp.tan, ("tan",)),
-    "lgamma": (lambda x: jax.scipy.special.gammaln(jnp.abs(x) + 0.5), ("lgamma",)),
-    "erf_inv": (lambda x: jax.lax.erf_inv(jnp.tanh(0.3 * x)), ("erf_inv",)),
-    "cumprod": (lambda x: jnp.cumprod(x, 1), ("cumprod",)),
-    "top_k": (lambda x: jax.lax.top_k(x * 1.5, 2)[0], ("top_k",)),
-    "cholesky": (jnp.linalg.cholesky, ("cholesky",)),
-    "solve": (lambda x: jnp.linalg.solve(x, x[0]), ("lu", "triangular_solve")),
-    "eigh": (lambda x: jnp.linalg.eigh(x)[0], ("eigh",)),
-    "fft": (lambda x: jnp.abs(jnp.fft.fft(x)), ("fft",)),
+    "nextafter": (lambda x: jax.lax.nextafter(x, x.T), ("nextafter",)),
+    "pivoted qr": (lambda x: jnp.abs(jax.lax.linalg.qr(x, pivoting=True)[1]), ("qr",)),
+    "householder": (lambda x: jax.lax.linalg.householder_product(x / 9, x[0] / 9), ("householder_product",)),
+    "tridiagonal": (
+        lambda x: jax.lax.linalg.tridiagonal_solve(x[0] / 9, 3 + x[1], x[2] / 9, x),
+        ("tridiagonal_solve",),
+    ),
 }
 
 
@@ -34,16 +32,6 @@ def test_estimates_hold(name):
     np.testing.assert_allclose(got.values, double, rtol=1e-7, atol=1e-7)
     assert (np.abs(np.asarray(jax.jit(fun)(SYMMETRIC)) - got.values) <= got.errors).all()
     assert got.errors.max() < 1e-2 * np.abs(got.values).max()
-
-
-def test_whole_numbers_are_exact_unless_they_changed():
-    def order(x):
-        return jax.lax.top_k(x * 1.5, 3)[1]
-
-    clear = rounding_bounds(order, np.array([1, 5, 2], np.float32), dtype=np.float32)
-    np.testing.assert_array_equal((clear.values, clear.errors), ([1, 2, 0], [0, 0, 0]))
-    tie = rounding_bounds(order, np.array([5, 5, 2, 5, 5], np.float32), dtype=np.float32)
-    assert (tie.errors > 0).all() and tie.fallbacks == ("top_k",)
 
 
 def test_random_numbers_are_exact_bits():
@@ -73,14 +61,6 @@ def test_what_cannot_run_alone_is_named():
     alone.def_abstract_eval(lambda x: x)
     with pytest.raises(NotImplementedError, match="no rounding-error rule for the primitive my_op"):
         rounding_bounds(lambda x: alone.bind(x), X, dtype=np.float32)
-
-
-def test_the_order_of_polygamma_is_not_moved():
-    x = np.array([0.5, 1.5, 3.0], np.float32)
-    want = rounding_bounds(lambda x: jax.scipy.special.polygamma(1, x), x, dtype=np.float32)
-    assert want.errors.max() < 1e-4 * want.values.max()
-    got = np.asarray(jax.jit(lambda x: jax.scipy.special.polygamma(1, x))(x), np.float64)
-    assert (np.abs(got - want.values) <= want.errors).all()
 
 
 def test_bits_are_taken_apart_in_their_own_dtype():
@@ -137,14 +117,6 @@ def test_scatters_run_in_double(name):
     bounds = rounding_bounds(lambda x, y: fun(x * 1.1, y), X, X[:4], dtype=np.float32)
     off = np.abs(np.asarray(jax.jit(lambda x, y: fun(x * 1.1, y))(X, X[:4])) - bounds.values)
     assert bounds.opaque == () and (off <= bounds.errors).all()
-
-
-def test_complex_outputs_are_estimated_as_such():
-    z = (X + 1j * X.T).astype(np.complex64)
-    got = rounding_bounds(lambda z: jnp.fft.fft(z * 1.5), z, dtype=np.float32)
-    assert got.fallbacks == ("fft",) and got.values.dtype == np.complex128
-    off = np.abs(np.asarray(jax.jit(lambda z: jnp.fft.fft(z * 1.5))(z), np.complex128) - got.values)
-    assert (off <= got.errors).all() and got.errors.max() < 1e-4
 
 
 def test_dtypes_among_the_parameters_are_doubled():

@@ -99,3 +99,18 @@ def test_a_quotient_by_a_sure_nought_is_sure():
     got = rounding_bounds(lambda x: (1.0 / (x * 1.1), (x * 1.1) / (x * 1.3)), np.array([0, 1], np.float32), dtype=F32)
     assert got.values[0][0] == np.inf and np.isnan(got.values[1][0])
     assert all(error[0] == 0 < error[1] for error in got.errors)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("fun", [jax.lax.cumprod, jax.lax.cumlogsumexp])
+def test_running_products_and_logarithms_of_sums(fun, reverse):
+    x = (RNG.standard_normal((4, 40)) * 2).astype(np.float32)
+    for inner in (lambda x: x, lambda x: x * np.float32(1.1)):
+        run = lambda x, inner=inner: fun(inner(x), axis=1, reverse=reverse)  # noqa: E731
+        want = rounding_bounds(run, x, dtype=np.float32)
+        off = np.abs(np.asarray(jax.jit(run)(x), np.float64) - want.values)
+        assert want.fallbacks == () and 0.01 < (off / np.maximum(want.errors, 1e-300)).max() <= 1
+        assert (want.errors <= 2e-5 * np.maximum(np.abs(want.values), 1)).all()
+    with jax.enable_x64(True):
+        double = np.asarray(fun(x.astype(np.float64), axis=1, reverse=reverse))
+    np.testing.assert_allclose(rounding_bounds(lambda x: fun(x, 1, reverse), x, dtype=np.float32).values, double)

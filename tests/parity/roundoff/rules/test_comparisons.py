@@ -63,26 +63,6 @@ def test_a_step_within_error_of_its_jump_spans_it(fun, jump):
     assert bound(fun, np.array([0, 0.75], np.float32)).kinks == 0
 
 
-def test_sort_of_several_operands():
-    order = RNG.permutation(30).astype(np.int32)
-    got = bound(lambda k, x: jax.lax.sort((k, shaky(x)), num_keys=1), order, X[0])
-    np.testing.assert_array_equal(got.values[1], X[0][np.argsort(order)])
-    assert 0 < got.errors[1].max() < 20 * U and got.fallbacks == ()
-    assert bound(lambda x, k: jax.lax.sort((shaky(x), k), num_keys=1), X[0], order).fallbacks == ("sort",)
-
-
-@pytest.mark.parametrize("place", [jnp.argmax, jnp.argmin])
-def test_places_are_exact_unless_they_are_in_doubt(place):
-    x = np.array([[1, 5, 2], [3, 4, 8]], np.float32)
-    clear = bound(lambda x: place(shaky(x), 1), x)
-    np.testing.assert_array_equal(clear.values, np.asarray(place(x, 1)))
-    np.testing.assert_array_equal(clear.errors, 0)
-    tie = np.array([1, 5, 5, 1], np.float32)
-    assert bound(place, tie).errors == 0
-    doubt = bound(lambda x: place(shaky(x)), tie)
-    assert doubt.errors == (1 if place is jnp.argmax else 3) and doubt.kinks == 1
-
-
 def test_asking_for_nan_is_certain():
     got = bound(lambda x: jnp.isnan(shaky(x)), np.array([1, np.nan], np.float32))
     np.testing.assert_array_equal(got.values, [False, True])

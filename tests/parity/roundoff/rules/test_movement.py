@@ -52,13 +52,16 @@ def leaves(tree):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
 
 
-def test_places_in_doubt_are_estimated():
+def test_places_in_doubt_have_no_bound_and_samples_know_more():
     def pick(x):
         return x[jnp.floor((x[0] + 3.0) - 3.0).astype(jnp.int32)]
 
     got = rounding_bounds(pick, np.array([1, 5, 9], np.float32), dtype=np.float32)
-    assert "gather" in got.fallbacks or "dynamic_slice" in got.fallbacks
-    assert got.values == 5 and got.errors >= 4
+    assert got.fallbacks == () and got.values == 5 and got.errors == np.inf
+    near = rounding_bounds(pick, np.array([1, 5, 9], np.float32), dtype=np.float32, sampled=True)
+    assert 4 <= near.errors < np.inf
+    clear = rounding_bounds(pick, np.array([1.4, 5, 9], np.float32), dtype=np.float32, sampled=True)
+    assert clear.values == 5 and clear.errors == 0
 
 
 def test_iota():

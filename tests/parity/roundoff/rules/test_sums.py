@@ -309,3 +309,22 @@ def test_complex_sums(name):
     got = np.asarray(jax.jit(COMPLEX[name])(z), np.complex128)
     assert 1e-3 < np.max(np.abs(got - want.values) / want.errors) <= 1
     assert want.fallbacks == () and got.dtype == want.values.dtype
+
+
+TRANSFORMS = {
+    "fft": lambda z: jnp.fft.fft(z * 1.5),
+    "ifft2": lambda z: jnp.fft.ifft2(z),
+    "rfft": lambda z: jnp.fft.rfft(z.real * 1.5),
+    "irfft": lambda z: jnp.fft.irfft(z * 1.5),
+    "gradient": jax.grad(lambda z: jnp.abs(jnp.fft.rfft(z.real)).sum()),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_fourier_transforms(name):
+    z = (X + 1j * X[::-1]).astype(np.complex64)
+    want = rounding_bounds(TRANSFORMS[name], z, dtype=F32)
+    off = np.abs(np.asarray(jax.jit(TRANSFORMS[name])(z), np.complex128) - want.values)
+    assert want.fallbacks == () and (off <= want.errors).all()
+    spread = rounding_bounds(TRANSFORMS[name], z, dtype=F32, sampled=True).errors
+    assert (off <= spread).all() and np.median(spread) < 1e-4 * np.abs(want.values).max()
