@@ -1,216 +1,197 @@
-"""Rules that nobody here wrote: custom rules of jax and optax held against torch, one row each.
+"""The catalog's functions, as rules that nobody here wrote: is a right one called wrong, and which errors are seen?
 
-`python benchmarks/survey.py [--json FILE] [--only NAME]`. It exits 0 whatever it finds: the table is the result.
+    make survey
+
+Every function of benchmarks/catalog is checked against its counterpart in torch and against its own forward in float64,
+with several kinds of arguments, in float32 and bfloat16. In each cotangent, errors are planted (benchmarks/planted.py).
+Ordinary arguments of float32 get every check that `parity.check` makes, for one function in --all-checks; the others
+get values and cotangents. What is done is kept in --rows, and a run that was cut off goes on where it stopped.
+
+A function that is called wrong must be known to be wrong: benchmarks/findings.py proves each. Exit code 0 if nothing
+else is called wrong, and every error above its floor is caught.
 """
 
 import argparse
 import json
-import platform
+import multiprocessing
+import os
+import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-import jax.scipy.special as jsp
 import numpy as np
-import optax
-import torch
 from rich.console import Console
-from rich.table import Table
+from rich.progress import track
 
-from pullback import parity
-from pullback.parity.case.stripping import custom_rules
-from pullback.parity.probes.probe import PROBES
+from .findings import KNOWN
+from .planted import KINDS
 
-WIDTH = 150
+DTYPES = ("float32", "bfloat16")
+ROWS = Path(".survey.jsonl")
+EVERY = 8
+"""One function in so many gets all checks: all of them would take an hour."""
 
 
-@dataclass(frozen=True)
-class Case:
-    """A public function, its counterpart in torch, and what both are called with."""
+class Unit(NamedTuple):
+    """One check: a function, a kind of arguments, a dtype."""
 
     name: str
-    rule: Callable[..., Any]
-    torch: Callable[..., Any]
-    args: tuple[Any, ...]
-    checks: Sequence[str] = tuple(PROBES)
+    kind: str
+    dtype: str
+    whole: bool  # with every check
 
 
-def cases() -> list[Case]:
-    """Functions with a custom rule, and after them some often named ones that may have none."""
-    rng = np.random.default_rng(0)
-    x, y = (rng.standard_normal((5, 7), np.float32) * 2 for _ in range(2))
-    positive, more = (np.abs(a) + np.float32(0.1) for a in (x, y))
-    share = (1 / (1 + np.exp(-y))).astype(np.float32)
-    distribution = (positive / positive.sum(-1, keepdims=True)).astype(np.float32)
-    square = well_conditioned(5)
-    tall = rng.standard_normal((6, 4), np.float32)
-    nn, special, linalg = torch.nn.functional, torch.special, torch.linalg
+def units(only: Iterable[str] = (), every: int = EVERY) -> list[Unit]:
+    """All of the survey, or that of the functions whose names hold one of these words."""
+    from .catalog import entries
+
+    words = list(only)
+    chosen = [each for each in entries() if not words or any(word in each.name for word in words)]
     return [
-        Case("jax.nn.relu", jax.nn.relu, torch.relu, (x,)),
-        Case("jax.nn.relu6", jax.nn.relu6, nn.relu6, (4 * x,)),
-        Case("jax.nn.hard_swish", jax.nn.hard_swish, nn.hardswish, (2 * x,)),
-        Case("jax.nn.softplus", jax.nn.softplus, nn.softplus, (x,)),
-        Case("jax.nn.log_sigmoid", jax.nn.log_sigmoid, nn.logsigmoid, (x,)),
-        Case("jax.nn.mish", jax.nn.mish, nn.mish, (x,)),
-        Case("jnp.logaddexp", jnp.logaddexp, torch.logaddexp, (x, y)),
-        Case("jnp.logaddexp2", jnp.logaddexp2, torch.logaddexp2, (x, y)),
-        Case("jnp.sinc", jnp.sinc, torch.sinc, (x,)),
-        Case("jsp.xlogy", jsp.xlogy, special.xlogy, (x, more)),
-        Case("jsp.xlog1py", jsp.xlog1py, special.xlog1py, (x, more)),
-        Case("jsp.entr", jsp.entr, special.entr, (positive,)),
-        Case("jsp.kl_div", jsp.kl_div, torch_kl_div, (positive, more)),
-        Case("jsp.log_ndtr", jsp.log_ndtr, special.log_ndtr, (2 * x,)),
-        Case("jnp.linalg.slogdet", slogdet, torch_slogdet, (square,)),
-        # No special values: jax's pinv of a matrix with an infinity never returns (LAPACK's SVD, on CPU).
-        Case(
-            "jnp.linalg.pinv",
-            jnp.linalg.pinv,
-            linalg.pinv,
-            (tall,),
-            [name for name in PROBES if name != "kinks"],
-        ),
-        Case(
-            "optax.sigmoid_binary_cross_entropy",
-            optax.sigmoid_binary_cross_entropy,
-            lambda logits, labels: nn.binary_cross_entropy_with_logits(logits, labels, reduction="none"),
-            (x, share),
-        ),
-        Case(
-            "optax.safe_softmax_cross_entropy",
-            optax.safe_softmax_cross_entropy,
-            lambda logits, labels: -(labels * nn.log_softmax(logits, -1)).sum(-1),
-            (x, distribution),
-        ),
-        Case("optax.log_cosh", optax.log_cosh, torch_log_cosh, (x, y)),
-        Case("jax.nn.logsumexp", lambda x: jax.nn.logsumexp(x, -1), lambda x: torch.logsumexp(x, -1), (x,)),
-        Case("jax.nn.gelu", lambda x: jax.nn.gelu(x, approximate=False), nn.gelu, (x,)),
-        Case("jax.nn.silu", jax.nn.silu, nn.silu, (x,)),
-        Case("jnp.linalg.inv", jnp.linalg.inv, linalg.inv, (square,)),
-        Case("jnp.linalg.cholesky", jnp.linalg.cholesky, torch_cholesky, (square,)),
+        Unit(each.name, kind, dtype, kind == "ordinary" and dtype == "float32" and i % every == 0)
+        for i, each in enumerate(chosen)
+        for dtype in each.dtypes
+        for kind in each.inputs
     ]
 
 
-def well_conditioned(n: int) -> np.ndarray:
-    """Symmetric, with eigenvalues 1 to 2: condition number 2, up to rounding."""
-    q, _ = np.linalg.qr(np.random.default_rng(1).standard_normal((n, n)))
-    matrix = (q * np.linspace(1, 2, n)) @ q.T
-    return ((matrix + matrix.T) / 2).astype(np.float32)
+def surveyed(unit: Unit) -> dict[str, Any]:
+    """What the check says of it, as plain data."""
+    import jax
+    import jax.numpy as jnp
 
+    from pullback import parity
+    from pullback.parity.probes.probe import PROBES
 
-def slogdet(a: jax.Array) -> tuple[jax.Array, jax.Array]:
-    sign, log = jnp.linalg.slogdet(a)
-    return sign, log
+    from .catalog import entries
+    from .planted import planted
 
+    entry = next(each for each in entries() if each.name == unit.name)
+    args = [np.asarray(a).astype(jnp.dtype(unit.dtype)) if np.asarray(a).dtype == np.float32 else a
+            for a in entry.inputs[unit.kind]]  # fmt: skip
+    found: list[Any] = []
 
-def torch_slogdet(a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    sign, log = torch.linalg.slogdet(a)
-    return sign, log
+    def look(evaluation: Any) -> list[Any]:
+        found.extend(planted(evaluation) if "rule" in evaluation.values.got else [])
+        return []
 
-
-def torch_cholesky(a: torch.Tensor) -> torch.Tensor:
-    """jax takes the symmetric part of its argument first (symmetrize_input), torch does not."""
-    return torch.linalg.cholesky((a + a.mT) / 2)
-
-
-def torch_kl_div(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """p log(p / q) - p + q, as scipy defines it; torch's own kl_div takes log p and leaves out the rest."""
-    return -torch.special.entr(p) - torch.special.xlogy(p, q) - p + q
-
-
-def torch_log_cosh(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    error = predictions - targets
-    return torch.logaddexp(error, -error) - np.log(2)
-
-
-def surveyed(case: Case) -> dict[str, Any]:
-    """One row of the table, as plain data."""
+    checks: list[Any] = [*(PROBES if unit.whole else ["values"]), parity.Probe("planted", look)]
     start = time.perf_counter()
-    row: dict[str, Any] = {"function": case.name, "rules": custom_rules(jax.make_jaxpr(case.rule)(*case.args))}
+    row: dict[str, Any] = {**unit._asdict(), "torch": entry.torch is not None}
     try:
-        report = parity.check(case.rule, *case.args, torch=case.torch, checks=case.checks)
-    except Exception as error:  # a row says so, and the survey goes on
-        row |= {"verdict": "ERROR", "said": [f"parity.check raised {type(error).__name__}: {error}"]}
-        return row
-    own = [r for r in report.rows if r.check == case.args[0].dtype.name]
-    shares = [d.budget for r in own for d in r.deviations.values() if np.isfinite(d.budget)]
-    floors = [r.floor for r in own if r.leaf.endswith("_bar") and r.floor]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            report = parity.check(entry.fun, *args, torch=entry.torch, checks=checks)
+    except Exception as error:
+        return row | {"verdict": "raised", "said": [f"{type(error).__name__}: {error}"[:300]]}
+    finally:
+        row["seconds"] = round(time.perf_counter() - start, 2)
+        jax.clear_caches()
+    own = [each for each in report.rows if each.check == unit.dtype]
+    floors = [each.floor for each in own if each.leaf.endswith("_bar") and each.floor is not None]
     return row | {
-        "verdict": "PASS" if report.ok else "FAIL",
+        "verdict": {0: "agrees", 1: "differs", 3: "not judged"}[report.exit_code],
         "culprits": report.culprits,
-        "worst_share_of_bound": max(shares, default=None),
-        "floor": max(floors, default=None),
-        "said": disagreements(report),
-        "seconds": round(time.perf_counter() - start, 1),
+        "said": _said(report),
+        "leaves": len(own),
+        "unjudged": [each.leaf for each in own if each.verdict == "not judged"],
+        "estimated": list(report.fallbacks),
+        "floors": [floor if np.isfinite(floor) else None for floor in floors],
+        "planted": [tuple(each) for each in found],
     }
 
 
-def disagreements(report: parity.Report) -> list[str]:
-    """Where somebody says something else, and what makes the bound weaker."""
-    where: dict[str, list[str]] = {}
+def _said(report: Any) -> list[str]:
+    said = []
     for row in report.rows:
         for who, deviation in row.deviations.items():
-            if deviation.problem and not row.leaf.endswith("(primal)"):
-                raised = deviation.problem.startswith("raised")
-                place = row.check if raised else f"{row.check} {row.leaf} ({deviation.budget:.2g} bounds)"
-                where.setdefault(f"{who} {short(deviation.problem)}", []).append(place)
-    for finding in report.findings:
-        if finding.status == "FAIL" or (finding.check == "kinks" and "differ" in finding.text):
-            where.setdefault(f"{finding.check}: {short(finding.text)}", []).append(finding.about)
-    said = [f"{what}: {', '.join(dict.fromkeys(places))}" for what, places in where.items()]
-    if report.oracle_budget is not None and not report.oracle_budget <= 1:
-        said.append(f"the oracle and a second float64 computation differ by {report.oracle_budget:.2g} bounds")
-    if report.fallbacks:
-        said.append(f"bound estimated for {', '.join(report.fallbacks)}")
-    return said
+            if deviation.problem:
+                values = ", ".join(f"{name} {value:.6g}" for name, value in row.values.items())
+                said.append(f"{row.check} {row.leaf}: {who} {deviation.problem} ({deviation.budget:.3g}): {values}")
+    return said + [f"{f.check} {f.about}: {f.text}" for f in report.findings if f.status == "FAIL"]
 
 
-def short(text: str) -> str:
-    return text if len(text) <= 90 else text[:87] + "..."
+def run(todo: list[Unit], rows: Path, workers: int) -> list[dict[str, Any]]:
+    """Every unit's row; those that are in the file already are not run again."""
+    of_these = {"jax": version("jax"), "torch": version("torch"), "pullback": version("pullback")}
+    kept: dict[Unit, dict[str, Any]] = {}
+    for line in rows.read_text().splitlines() if rows.is_file() else []:
+        row = json.loads(line)
+        if row.pop("versions") == of_these:
+            kept[Unit(*(row[field] for field in Unit._fields))] = row
+    left = [unit for unit in todo if unit not in kept]
+    os.environ |= {"OMP_NUM_THREADS": "1", "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu")}
+    spawn = multiprocessing.get_context("spawn")  # jax's threads do not survive a fork
+    with ProcessPoolExecutor(workers, mp_context=spawn) as pool, rows.open("a") as file:
+        waiting = {pool.submit(surveyed, unit): unit for unit in left}
+        description = f"{len(left):,} checks" + (f", {len(kept):,} done before" if kept else "")
+        for done in track(as_completed(waiting), description, len(left), console=Console(stderr=True)):
+            kept[waiting[done]] = row = done.result()
+            file.write(json.dumps(row | {"versions": of_these}) + "\n")
+            file.flush()
+    return [kept[unit] for unit in todo]
 
 
-def table_of(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("function", "rules it carries", "verdict", "wrong", "of bound", "notices", "who says something else"):
-        table.add_column(title, overflow="fold", justify="right" if title in ("of bound", "notices") else "left")
-    for row in rows:
-        share, floor = row.get("worst_share_of_bound"), row.get("floor")
-        rules = dict.fromkeys(rule.replace("custom_", "") for rule in row["rules"])
-        table.add_row(
-            row["function"],
-            ", ".join(rules) or "none",
-            row["verdict"],
-            ", ".join(row.get("culprits", [])) or "-",
-            "-" if share is None else f"{share:.0%}",
-            "-" if floor is None else f"{floor:.0e}",
-            "; ".join(row["said"]) or "-",
-        )
-    return table
+def known(row: dict[str, Any]) -> str | None:
+    """The finding that explains why this one is called wrong, if there is one."""
+    return next((name for name, where in KNOWN.items() if (row["name"], row["kind"], row["dtype"]) in where), None)
+
+
+def report(rows: list[dict[str, Any]]) -> bool:
+    """Prints what was found; whether nothing right was called wrong, and every error above its floor was caught."""
+    wrong = [row for row in rows if row["verdict"] in ("differs", "raised")]
+    for row in wrong:
+        print(f"{row['name']} ({row['kind']}, {row['dtype']}) {row['verdict']}; known: {known(row) or 'NO'}")
+        for line in row["said"][:3]:
+            print(f"    {line}")
+    fine = True
+    for dtype in DTYPES:
+        of = [row for row in rows if row["dtype"] == dtype and row["verdict"] != "raised"]
+        if of:
+            fine = _totals(dtype, of) and fine
+    unknown = [row for row in wrong if not known(row)]
+    functions = len({row["name"] for row in rows})
+    seconds = sum(row["seconds"] for row in rows)
+    print(
+        f"{functions} functions, {len(rows):,} checks: {len(unknown)} right ones called wrong, {len(wrong)} wrong ones "
+        f"found and proven; {seconds:,.0f} s of one core"
+    )
+    return fine and not unknown
+
+
+def _totals(dtype: str, rows: list[dict[str, Any]]) -> bool:
+    leaves = sum(row["leaves"] for row in rows)
+    unjudged = sum(len(row["unjudged"]) for row in rows)
+    estimated = sum(row["leaves"] for row in rows if row["estimated"])
+    floors = sorted(np.inf if floor is None else floor for row in rows for floor in row["floors"])
+    found = [each for row in rows for each in row["planted"]]
+    above = [each for each in found if each[2]]
+    missed = [each for each in above if not each[3]]
+    quantiles = ", ".join(f"{share:.0%} {floors[int(share * (len(floors) - 1))]:.0e}" for share in (0.5, 0.95))
+    print(
+        f"{dtype}: {leaves:,} leaves, {unjudged / leaves:.1%} not judged, {estimated / leaves:.1%} by estimate; "
+        f"floors: {quantiles}; planted above their floor: {len(above) - len(missed):,} of {len(above):,} caught"
+    )
+    for kind in KINDS:
+        these = [each for each in found if each[0] == kind]
+        caught = sum(each[3] for each in these)
+        print(f"    {kind:<20} {caught:>6,} of {len(these):,} caught ({caught / max(len(these), 1):.1%})")
+    return not missed
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows there too")
-    parser.add_argument("--only", metavar="NAME", nargs="+", help="only these functions")
-    options = parser.parse_args()
-    console = Console(width=WIDTH, highlight=False, markup=False)
-    rows = [surveyed(case) for case in cases() if not options.only or case.name in options.only]
-    console.print(table_of(rows))
-    device = jax.devices()[0]
-    names = ("jax", "torch", "optax", "pullback")
-    versions = {name: version(name) for name in names}
-    about = {"versions": versions, "python": platform.python_version(), "device": device.device_kind}
-    console.print(
-        "\nof bound, notices: of the float32 leaves, the largest share of its bound that anybody uses, and the largest "
-        "floor of a cotangent.\n" + ", ".join(f"{k} {v}" for k, v in versions.items()) + f", Python "
-        f"{platform.python_version()}, on {device.platform} ({device.device_kind})"
-    )
-    if options.json:
-        options.json.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", metavar="FILE", type=Path, default=ROWS, help=f"default {ROWS}")
+    parser.add_argument("--only", metavar="WORD", nargs="+", default=(), help="functions whose names hold one of these")
+    parser.add_argument("--every", type=int, default=EVERY, help="one function in so many gets all checks")
+    parser.add_argument("--workers", type=int, default=max(os.cpu_count() or 1, 1))
+    given = parser.parse_args()
+    sys.exit(not report(run(units(given.only, given.every), given.rows, given.workers)))
 
 
 if __name__ == "__main__":

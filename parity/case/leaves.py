@@ -32,3 +32,8 @@ def same_number(a: Any, b: Any) -> Any:
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays are bitwise equal, except that one NaN is like another."""
     return a.shape == b.shape and a.dtype == b.dtype and bool(np.all(same_number(a, b)))
+
+
+def added(one: Leaves, other: Leaves) -> Leaves:
+    """Leaf by leaf the sum; a leaf that one lacks counts as 0."""
+    return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in one | other}

@@ -99,6 +99,7 @@ class Rounding:
     constants: whether numbers in the program's text, and arrays that it closes over, were rounded to their dtype.
     moved: by how many roundings the arguments may be moved; an algorithm that nobody sees is as good as its dtype
     allows if it is right for arguments so moved (backward stable: Higham 2002, section 1.5).
+    ties: whether a comparison of two equal numbers may go either way.
     """
 
     def __init__(
@@ -109,11 +110,12 @@ class Rounding:
         constants: bool = True,
         moved: float = 0.0,
         home: Any = None,
+        ties: bool = False,
     ):
         self.u, self.underflow, self.product_u = unit_roundoff(dtype), _underflow(dtype), product_u
-        self.inside, self.constants, self.moved = inside, constants, moved
+        self.inside, self.constants, self.moved, self.ties = inside, constants, moved, ties
         self._counted_from = 0.0 if home is None else unit_roundoff(home)
-        self.key = np.dtype(dtype), product_u, inside, constants, moved, self._counted_from
+        self.key = np.dtype(dtype), product_u, inside, constants, moved, self._counted_from, ties
         """Alike for two that allow the same errors."""
         self.values_only = False  # whether the rules may leave out the errors
         self.gates = self.kinks = 0

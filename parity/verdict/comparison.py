@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ..case.leaves import Leaves, as_numpy
+from ..case.leaves import Leaves, added, as_numpy
 from ..roundoff.bounded import unit_roundoff
 from ..roundoff.bounds import Bounds, rounding_bounds
 from .diagnosis import diagnose
@@ -111,6 +111,11 @@ class Comparison:
         """The same for one implementation."""
         bounds = self.own.get(who, self.allowed)
         return {name: bound + self.beside.get(name, 0.0) for name, bound in bounds.items()} if self.beside else bounds
+
+    def accept(self, room: Leaves) -> None:
+        """From now on everybody may be off by this too: by what conventions differ, say."""
+        self.beside = added(self.beside, room)
+        self.__dict__.pop("rows", None)
 
     def widen(self, who: str, errors: Leaves | None) -> None:
         """From now on this one may be off by these errors too; None: no more than the others."""

@@ -15,9 +15,9 @@ from ..roundoff.bounded import Rounding, unit_roundoff
 from ..roundoff.bounds import Bounds, bounds_of
 from .arithmetic import judge_rule, judge_torch, rounds_inside
 from .comparison import Comparison
-from .diagnosis import diagnose
+from .conventions import conventions
 from .finding import Finding
-from .maths import held, in_float64, negligible
+from .maths import maths_rows
 from .rows import Row, apart
 from .slopes import Slope, measured_slopes
 
@@ -134,7 +134,7 @@ class Evaluation:
 
     def forget(self) -> None:
         """Whatever depends on who is the oracle."""
-        for name in ("want", "maths_rows", "beside", "values", "opaque"):
+        for name in ("want", "maths_rows", "beside", "values", "opaque", "conventions"):
             self.__dict__.pop(name, None)
 
     def distrust_reference(self) -> None:
@@ -150,33 +150,12 @@ class Evaluation:
     @cached_property
     def maths_rows(self) -> list[Row]:
         """The rule's maths against the oracle's, a row for each leaf; none where they are not known exactly."""
-        if self.opaque or self.of_rule is None:
-            return []
-        case, want, rule = self.case, self.want, self.of_rule.values
-        runs = [case.rule, case.plain, *([case.plain] if self.oracle_is_torch else [])]
-        tiers: Any = ([self.maths(run, constants) for run in runs] for constants in (False, True))
-        if self.oracle_is_torch and self.torch_is_coarse:
-            tiers = [[self.rounding(case.plain)]]
-        column = case.columns.get("rule", "rule")
-        name = f"{case.prefix}maths" if self.is_home else f"{case.prefix}{case.dtype.name} maths"
-        rows = held(name, {column: rule}, want, tiers, negligible(case, want), in_float64(want))
-        rows = [self._unless_approximated(row, column) for row in rows]
-        sizes = {size for leaf in jax.tree.leaves(case.args) for size in np.shape(leaf)}
-        for row in rows:
-            if not row.ok:
-                bound = self.maths(case.plain).errors[row.leaf]
-                pattern = diagnose(rule[row.leaf], want[row.leaf], bound, np.float64, sizes, row.leaf.endswith("_bar"))
-                row.diagnosis.update({column: pattern} if pattern else {})
-        return rows
+        return maths_rows(self)
 
-    def _unless_approximated(self, row: Row, column: str) -> Row:
-        """What is traced for float32 or less may be an approximation that is as good as float32 can tell."""
-        deviation = row.deviations[column]
-        if unit_roundoff(self.home) < unit_roundoff(np.float32) or not row.is_approximated(column):
-            return row
-        text = f"the rule's exact values are off by {deviation.relative:.0e} of the largest element: an approximation"
-        self.findings.append(Finding("maths", row.leaf, "note", text))
-        return replace(row, deviations={column: replace(deviation, problem=None)})
+    @cached_property
+    def conventions(self) -> Leaves:
+        """By how much torch and the plain function differ where they take different sides of a kink."""
+        return conventions(self)
 
     @cached_property
     def beside(self) -> Leaves:
@@ -195,6 +174,8 @@ class Evaluation:
         compared = self._compared()
         if self._vmap_is_wrong(compared):
             compared = self._compared()
+        if not all(row.ok for row in compared.rows) and self.conventions:
+            compared.accept(self.conventions)
         fine = {row.leaf for row in self.maths_rows if row.ok}
         judge_rule(self, compared, fine, lambda i: self.rounding(self.case.rule, self.allowed_dtype, i).errors)
         judge_torch(self, compared)

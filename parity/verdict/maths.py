@@ -1,14 +1,19 @@
 """Is the maths right? Exact values held against exact values, whatever the arithmetic of those who compute them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from ..case.case import Case
-from ..case.leaves import Leaves, widened
+from ..case.leaves import Leaves, added, widened
 from ..roundoff.bounds import Bounds
+from .diagnosis import diagnose
 from .rows import Row, compare
+
+if TYPE_CHECKING:
+    from .evaluation import Evaluation
 
 NO_INFLUENCE = 2.0**-50
 """A cotangent is no more than rounding where, over the whole argument, it moves the output by so little of itself."""
@@ -57,6 +62,34 @@ def mistakes_beside(exact: list[Row], rows: list[Row]) -> list[Row]:
     """The mistakes among rows of exact values that the other rows of their leaves do not show: one is one finding."""
     failed = {row.leaf for row in rows if not row.ok}
     return [row for row in exact if not row.ok and row.leaf not in failed]
+
+
+def maths_rows(evaluation: "Evaluation") -> list[Row]:
+    """The rule's exact values against the oracle's, a row for each leaf; none where they are not known exactly."""
+    case, of_rule = evaluation.case, None if evaluation.opaque else evaluation.of_rule
+    if of_rule is None:
+        return []
+    want, rule = evaluation.want, of_rule.values
+
+    def tiers() -> Any:
+        if evaluation.oracle_is_torch and evaluation.torch_is_coarse:
+            return [[evaluation.rounding(case.plain)]]
+        runs = [case.rule, case.plain, *([case.plain] if evaluation.oracle_is_torch else [])]
+        return ([evaluation.maths(run, constants) for run in runs] for constants in (False, True))
+
+    column = case.columns.get("rule", "rule")
+    name = f"{case.prefix}maths" if evaluation.is_home else f"{case.prefix}{case.dtype.name} maths"
+    room = negligible(case, want)
+    rows = held(name, {column: rule}, want, tiers(), room, in_float64(want))
+    if not all(row.ok for row in rows) and (conventions := evaluation.conventions):
+        rows = held(name, {column: rule}, want, tiers(), added(room, conventions), in_float64(want))
+    sizes = {size for leaf in jax.tree.leaves(case.args) for size in np.shape(leaf)}
+    for row in rows:
+        if not row.ok:
+            bound = evaluation.maths(case.plain).errors[row.leaf]
+            pattern = diagnose(rule[row.leaf], want[row.leaf], bound, np.float64, sizes, row.leaf.endswith("_bar"))
+            row.diagnosis.update({column: pattern} if pattern else {})
+    return rows
 
 
 def in_float64(leaves: Leaves) -> dict[str, Any]:

@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..case.leaves import Leaves
+import numpy as np
+
+from ..case.leaves import Leaves, added
 from ..case.stripping import custom_rules, primitives_of
+from ..roundoff.bounded import unit_roundoff
+from .deviation import places
 from .evaluation import Evaluation
 from .finding import Finding, first_line
 from .maths import held, in_float64, negligible
-from .rows import Row
+from .rows import APPROXIMATED, TYPED, Row
 from .slopes import agrees, measured_slopes, misses, slope_of
 
 OWN_PRIMAL = "the rule's own primal, without its rules"
@@ -50,25 +54,48 @@ def choose_oracle(evaluation: Evaluation) -> Evaluation:
         text = f"it is no candidate, since its outputs are others than those of {plain}: {names} are no pair"
         evaluation.findings.append(Finding("oracle", "torch", "note", text))
         return evaluation
-    approximated = [row for row in rows if row.is_approximated("torch")]
-    differ = [row for row in rows if not row.ok and row not in approximated]
-    evaluation.torch_agrees = not differ
-    if not differ:
-        share = max(row.worst[1].budget for row in rows)
-        if approximated:
-            off = max(row.worst[1].relative for row in approximated)
-            text = f"torch and {plain} agree in float64 to {off:.0e} of the largest element, as constants may do"
-            evaluation.findings.append(Finding("oracle", "torch", "note", text))
-        elif not evaluation.torch_is_coarse:
+    evaluation.torch_agrees = all(row.ok for row in rows)
+    if evaluation.torch_agrees:
+        if not evaluation.torch_is_coarse:
+            share = max(row.worst[1].budget for row in rows)
             text = f"torch and {plain} agree in float64, {share:.0%} of what rounding allows"
             evaluation.findings.append(Finding("oracle", "torch", "pass", text))
         return evaluation
+    ties = evaluation.conventions
+    if ties and all(row.ok for row in _torch_rows(evaluation, ties)):
+        return _agreed(evaluation, _of_kinks(evaluation))
     if not evaluation.torch_is_coarse and evaluation.torch_rounds_inside() and not _differ(evaluation):
         text = f"asked in float64, it computes in a coarser dtype: it is held against {plain} in {case.dtype} only"
         evaluation.findings.append(Finding("oracle", "torch", "note", text))
         return evaluation
+    small, off = _of_constants(evaluation), max((row.worst[1].relative for row in rows if not row.ok), default=0.0)
+    if all(row.ok for row in _torch_rows(evaluation, small)):
+        text = f"torch and {plain} agree in float64 to {off:.0e} of the largest element, as constants may do"
+        return _agreed(evaluation, text)
+    if ties and all(row.ok for row in _torch_rows(evaluation, added(ties, small))):
+        return _agreed(evaluation, f"{_of_kinks(evaluation)}; beside that, they agree as well as constants may")
+    differ = [row for row in rows if not row.ok]
     _resolve(evaluation, differ)
     return evaluation
+
+
+def _agreed(evaluation: Evaluation, note: str) -> Evaluation:
+    evaluation.torch_agrees = True
+    evaluation.findings.append(Finding("oracle", "torch", "note", note))
+    return evaluation
+
+
+def _of_kinks(evaluation: Evaluation) -> str:
+    where = ", ".join(f"{name} at {places(gap > 0)}" for name, gap in evaluation.conventions.items())
+    return f"it takes another side of a kink than {plain_name(evaluation)}: {where}; either is right there"
+
+
+def _of_constants(evaluation: Evaluation) -> Leaves:
+    """By how much constants that are typed, or of float32, may move each leaf."""
+    case = evaluation.case
+    share = APPROXIMATED if unit_roundoff(case.dtype) < unit_roundoff(np.float32) else TYPED
+    want = {name: leaf for name, leaf in evaluation.maths(case.plain).values.items() if leaf.dtype.kind in "fc"}
+    return {name: share * np.max(np.abs(x), initial=0, where=np.isfinite(x)) for name, x in want.items()}
 
 
 def _opaque(evaluation: Evaluation) -> tuple[str, ...]:
@@ -85,7 +112,7 @@ def _opaque(evaluation: Evaluation) -> tuple[str, ...]:
     return _opaque(evaluation)
 
 
-def _torch_rows(evaluation: Evaluation) -> list[Row]:
+def _torch_rows(evaluation: Evaluation, room: Leaves | None = None) -> list[Row]:
     case, want = evaluation.case, evaluation.maths(evaluation.case.plain).values
     tiers: Any
     if evaluation.torch_is_coarse:
@@ -93,8 +120,7 @@ def _torch_rows(evaluation: Evaluation) -> list[Row]:
     else:
         tiers = (2 * [bounds(case.plain)] for bounds in (evaluation.maths, evaluation.exact_but_inside))
     found = evaluation.torch_in_double
-    dtypes = in_float64(found)
-    return held("torch", {"torch": found}, want, tiers, negligible(case, want), dtypes)
+    return held("torch", {"torch": found}, want, tiers, added(negligible(case, want), room or {}), in_float64(found))
 
 
 def _differ(evaluation: Evaluation) -> list[Row]:

@@ -11,9 +11,13 @@ from .deviation import OUTSIDE, Deviation, deviation_of, floor_of
 
 SURE = 1e-4
 """In a leaf whose bounds say nothing, elements that are known to this share of the largest are judged all the same."""
-APPROXIMATED = 2.0**-28
-"""In float64, so much of a leaf's largest element is no error of maths: constants are typed with ten digits, special
-functions approximated to as many, and what is traced for float32 may approximate as well as float32 can tell."""
+APPROXIMATED = 2.0**-30
+"""In float64, so much of a leaf's largest element is no error of maths: constants are typed with ten digits, and
+special functions approximated to as many."""
+
+TYPED = 2.0**-23
+"""So much where torch is asked in float64 about arguments of float32 or less: its kernels have constants of float32,
+and what jax computes in float32 may be an approximation that is good enough for it."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,9 @@ def rising(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Bounded:
     values = [x.value for x in inputs]
     value = RISING[name](eqn, *values)
     peak_of = values[0] if name in ("reduce_max", "reduce_min") else inputs if name in ("max", "min") else None
+    if rounding.ties and name == "sign":
+        rounding.gate(value == 0)
+        return Bounded(value, total(inputs[0].error, np.where(value == 0, 1.0, 0.0)))
     if all(x.error is None for x in inputs):
         if name in STEPS:
             rounding.gate(np.zeros(value.shape, bool))
@@ -79,6 +82,10 @@ COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne", "lt_to", "le_to", "eq_to")
 def _compare(rounding, eqn, x, y):
     value = getattr(operator, eqn.primitive.name.removesuffix("_to"))(x.value, y.value)
     reach = total(x.error, y.error)
+    tied = _tied(eqn, x, y) if rounding.ties else None
+    if tied is not None and tied.any():
+        rounding.gate(tied)
+        return Bounded(value, tied)
     if reach is None or eqn.invars[0] is eqn.invars[1]:  # x != x asks for NaN
         rounding.gate(np.zeros(value.shape, bool))
         return Bounded(value, None)
@@ -94,6 +101,22 @@ def _compare(rounding, eqn, x, y):
         uncertain = np.broadcast_to(uncertain & (reach > 0), value.shape)
     rounding.gate(uncertain)
     return Bounded(value, uncertain)
+
+
+def _tied(eqn: Any, x: Bounded, y: Bounded) -> Reals | None:
+    """Where two numbers are equal of which one is asked whether it is the larger, or the largest."""
+    if not is_real(eqn.invars[0].aval.dtype) or eqn.invars[0] is eqn.invars[1]:
+        return None
+    equal = np.asarray(x.value == y.value)
+    if eqn.primitive.name not in ("eq", "ne"):
+        return equal
+    if y.peak_of is x.value:  # one is sure to equal the maximum; several are a tie
+        axes = tuple(axis for axis, size in enumerate(y.value.shape) if size == 1)
+        return equal & (np.count_nonzero(equal, axes, keepdims=True) > 1)
+    if isinstance(y.peak_of, tuple) and any(x.value is operand.value for operand in y.peak_of):
+        one, other = y.peak_of
+        return np.broadcast_to(one.value == other.value, equal.shape)
+    return None  # x == 0, say, asks for that number, and is no kink
 
 
 def select(which: Bounded, cases: list[Bounded]) -> Bounded:

@@ -42,10 +42,12 @@ def test_where_they_agree_the_reference_is_the_oracle():
     assert status == "pass" and text.startswith("torch and reference agree in float64, ")
 
 
-@pytest.mark.parametrize("off", [1e-8, 1e-7])
-def test_what_float32_would_not_see_is_a_disagreement(off):
-    # In float64, and held by float64's bounds: the arguments' float32 is no excuse.
-    evaluation = evaluated(reference=product, torch=lambda x, y: x * y * (1 + off))
+@pytest.mark.parametrize(("off", "dtype"), [(1e-8, np.float64), (2e-7, np.float32)])
+def test_what_the_arguments_dtype_would_not_see_is_a_disagreement(off, dtype):
+    # In float64, and held by float64's bounds, up to constants of float32 where the arguments are no finer.
+    with jax.enable_x64(dtype == np.float64):
+        x, y = X.astype(dtype), Y.astype(dtype)
+        evaluation = evaluated(product, x, y, reference=product, torch=lambda x, y: x * y * (1 + off))
     assert not evaluation.torch_agrees and oracle_name(evaluation) == "reference"
     (finding,) = evaluation.findings
     assert "they disagree in float64 (x_bar is " in finding.text
@@ -53,7 +55,9 @@ def test_what_float32_would_not_see_is_a_disagreement(off):
 
 def test_figures_have_enough_digits_to_tell_them_apart():
     for seed in range(5):
-        (finding,) = evaluated(reference=product, torch=lambda x, y: x * y * (1 + 1e-9), seed=seed).findings
+        with jax.enable_x64(True):
+            args, scaled = (X.astype(np.float64), Y.astype(np.float64)), lambda x, y: x * y * (1 + 1e-9)
+            (finding,) = evaluated(product, *args, reference=product, torch=scaled, seed=seed).findings
         said = finding.text.partition("x_bar is ")[2].partition(" in the reference")[0]
         theirs, ours = map(float, said.split(" in torch, "))
         assert theirs != ours and theirs == pytest.approx(ours, rel=1e-8)
@@ -262,6 +266,25 @@ def test_torch_that_computes_in_float32_inside_may_be_wrong_all_the_same():
     evaluation = evaluated(reference=product, torch=lambda x, y: (x.float() * y.float()).to(x.dtype) * (1 + 1e-5))
     (finding,) = evaluation.findings
     assert finding.about == "reference" and "they disagree" in finding.text
+
+
+def test_another_side_of_a_kink_is_a_convention():
+    x = f32([0, -1, 1, 3])
+    clip, theirs = (lambda x: jnp.clip(x, -1, 1)), lambda x: torch.clamp(x, -1, 1)  # 1/2 and 1 at the limits
+    evaluation = evaluated(clip, x, torch=theirs)
+    (finding, *_) = [each for each in evaluation.findings if each.about == "torch"]
+    text = f"it takes another side of a kink than {OWN_PRIMAL}: x_bar at [0:4, 1:3]; either is right there"
+    assert evaluation.torch_agrees and (finding.status, finding.text) == ("note", text)
+    assert all(row.ok for row in (*evaluation.maths_rows, *evaluation.values.rows))
+    # The rule may follow torch there; and what is neither is wrong.
+    for at_the_limits, right in ((1.0, True), (0.5, True), (-1.0, False)):
+        rule = jax.custom_vjp(clip)
+        slope = lambda x, at=at_the_limits: jnp.where(abs(x) < 1, 1.0, jnp.where(abs(x) == 1, at, 0.0))  # noqa: E731
+        rule.defvjp(lambda x: (clip(x), x), lambda x, g, slope=slope: (slope(x).astype(g.dtype) * g,))
+        evaluation = evaluated(rule, x, reference=clip, torch=theirs)
+        assert all(row.ok for row in evaluation.values.rows) == right
+    # Where nothing is tied, the same difference is a mistake.
+    assert not evaluated(clip, f32([0, 2]), torch=lambda x: torch.clamp(x, -1, 1) + 0.5 * x).torch_agrees
 
 
 def test_other_outputs_than_the_references():
