@@ -97,7 +97,7 @@ class _Judge:
         for row in compare("values", {"rule": leaves}, self.right.want, self.right.allowed, self.right.dtypes):
             if not row.ok:
                 return f"{row.leaf}: {row.deviations['rule'].problem}"
-        linear = linearity_findings(planted.arguments.diff_names, leaves, self.right.allowed)
+        linear = linearity_findings(planted.arguments.diff_names, leaves, self.right.allowed, self.right.want)
         kinks = judge(planted, {"rule": answers(planted, planted.rule), "reference": self.reference})
         return next((f"{found.check}, {found.about}" for found in (*linear, *kinks) if found.status == "FAIL"), "")
 

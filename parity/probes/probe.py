@@ -43,7 +43,7 @@ def _values(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
         yield Finding("maths", ", ".join(row.leaf for row in fine), "pass", text)
     side_with_the_slope(evaluation)
     if "rule" in values.got:  # what it raised is in the rows
-        yield from linearity_findings(names, values.got["rule"], values.allowed_to("rule"))
+        yield from linearity_findings(names, values.got["rule"], values.allowed_to("rule"), values.want)
 
 
 def _transformations(evaluation: Evaluation) -> Iterator[Finding | Outcome]:

@@ -35,23 +35,25 @@ def rule_findings(evaluation: Evaluation) -> list[Finding]:
     return [Finding("rule ran", case.name, "pass", f"its jaxpr holds {counted}")]
 
 
-def linearity_findings(names: list[str], leaves: Leaves, bounds: Leaves) -> Iterator[Finding]:
+def linearity_findings(names: list[str], leaves: Leaves, bounds: Leaves, want: Leaves) -> Iterator[Finding]:
     """Whether the backward is linear in the cotangent, for which no oracle is needed.
 
     Cotangent 2 is cotangent 0 + twice cotangent 1, and cotangent 4 is zero (case/cotangents.py).
 
-    names: of the arguments. leaves: the rule's. bounds: how far off each element may be.
+    names: of the arguments. leaves: the rule's. bounds: how far off each element may be. want: the oracle's leaves:
+    where these are infinite or NaN, so may the rule's be, whatever the cotangent.
     """
     for name in names:
         bar, bound = (widened(x[f"{name}_bar"]) for x in (leaves, bounds))
         if bar.shape != bound.shape or not bar.size:
             continue
+        finite = np.isfinite(want[f"{name}_bar"]).all(0) & np.isfinite(bound).all(0)
         with np.errstate(all="ignore"):
-            off = np.abs(bar[2] - bar[0] - 2 * bar[1])
+            off = np.where(finite, np.abs(bar[2] - bar[0] - 2 * bar[1]), 0)
             off = np.where(off == 0, 0, off / (bound[0] + 2 * bound[1] + bound[2]))
         share = float(np.max(np.where(np.isnan(off), np.inf, off)))
         status, text = "pass", f"linear in the cotangent, {share:.0%} of what rounding allows"
-        if bar[4].any():
+        if bar[4][finite].any():
             status, text = "FAIL", "not zero for a zero cotangent"
         elif share > 1:
             status, text = "FAIL", f"not linear in the cotangent: {share:.3g} bounds off"

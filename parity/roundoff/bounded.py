@@ -97,8 +97,6 @@ class Rounding:
     inside: whether the dtypes that the jaxpr names count too, where they are coarser. If not, a cast to bfloat16 inside
     is no reason for another result. home: with inside, only dtypes count that are coarser than this one.
     constants: whether numbers in the program's text, and arrays that it closes over, were rounded to their dtype.
-    moved: by how many roundings the arguments may be moved; an algorithm that nobody sees is as good as its dtype
-    allows if it is right for arguments so moved (backward stable: Higham 2002, section 1.5).
     ties: whether a comparison of two equal numbers may go either way.
     """
 
@@ -108,14 +106,13 @@ class Rounding:
         product_u: float = 0.0,
         inside: bool = True,
         constants: bool = True,
-        moved: float = 0.0,
         home: Any = None,
         ties: bool = False,
     ):
         self.u, self.underflow, self.product_u = unit_roundoff(dtype), _underflow(dtype), product_u
-        self.inside, self.constants, self.moved, self.ties = inside, constants, moved, ties
+        self.inside, self.constants, self.ties = inside, constants, ties
         self._counted_from = 0.0 if home is None else unit_roundoff(home)
-        self.key = np.dtype(dtype), product_u, inside, constants, moved, self._counted_from, ties
+        self.key = np.dtype(dtype), product_u, inside, constants, self._counted_from, ties
         """Alike for two that allow the same errors."""
         self.values_only = False  # whether the rules may leave out the errors
         self.gates = self.kinks = 0
@@ -136,15 +133,13 @@ class Rounding:
         return self.inside and unit_roundoff(dtype) > self._counted_from
 
     def argument(self, leaf: Any) -> Bounded:
-        """An argument: exact, unless it may be moved, or is subnormal where such numbers are flushed to 0."""
+        """An argument: exact, unless it is subnormal where such numbers are flushed to 0."""
         x = exact(leaf)
         if not is_real(getattr(leaf, "dtype", np.float64)):
             return x
         size = np.abs(x.value)
         flushed = (size > 0) & (size < self.underflow)
-        if not self.moved and not flushed.any():
-            return x
-        return Bounded(x.value, np.where(flushed, size, self.moved * self.u * size if self.moved else 0.0))
+        return Bounded(x.value, np.where(flushed, size, 0.0)) if flushed.any() else x
 
     def rounded(self, eqn: Any, value: Reals, carried: Reals | None, times: Reals = 1) -> Bounded:
         """The result of an operation that rounds `times` over, given the error that its inputs bring along.

@@ -60,6 +60,7 @@ def constant(rounding: Rounding, value: Any, dtype: Any) -> Bounded:
 
     sqrt(1/2) is another number in float32 than in float64, and 0.5 is not. A fraction that needs more than half of the
     dtype's digits is taken as rounded: 0.1 is, and 0.75 is not. One of float64 that float32 has too came from there.
+    In half precision a quarter of the digits: 1.125 is what bfloat16 makes of 2 / sqrt(pi).
     """
     x = exact(value, None if dtype is None or not jnp.issubdtype(dtype, jnp.integer) else dtype)
     if not rounding.constants or rounding.values_only or dtype is None or not is_real(dtype):
@@ -68,7 +69,9 @@ def constant(rounding: Rounding, value: Any, dtype: Any) -> Bounded:
     with np.errstate(all="ignore"):
         if dtype == np.float64 and np.array_equal(x.value, x.value.astype(np.float32)):
             dtype = np.float32
-        short = ~np.isfinite(parts).all(0) | ~(parts * 2 ** (jnp.finfo(dtype).nmant // 2) % 1).any(0)
+        digits = jnp.finfo(dtype).nmant // (2 if jnp.finfo(dtype).nmant > 10 else 4)
+        fraction, whole = np.frexp(parts)[0] * 2.0 ** (digits + 1), parts % 1 == 0
+        short = ~np.isfinite(parts).all(0) | (whole | (fraction % 1 == 0)).all(0)
     slip = unit_roundoff(dtype) * np.abs(x.value) + float(jnp.finfo(dtype).smallest_subnormal) / 2
     return x if short.all() else Bounded(x.value, np.where(short, 0, slip))
 
@@ -84,7 +87,9 @@ def apply(rounding: Rounding, eqn: Any, inputs: list[Bounded]) -> list[Bounded]:
         return CONTROL[name](rounding, eqn, *inputs)
     rounds = any(is_real(atom.aval.dtype) for atom in (*eqn.invars, *eqn.outvars))
     certain = all(x.error is None or not np.any(x.error) for x in inputs)
-    if not rounds and name not in OF_WHOLE_NUMBERS and (certain or name not in RULES or name in ("div", "rem")):
+    bits = name in ("and", "or", "xor", "not") and eqn.outvars[0].aval.dtype != bool
+    ours = name in RULES and name not in ("div", "rem") and not bits
+    if not rounds and name not in OF_WHOLE_NUMBERS and (certain or not ours):
         values = in_its_own(eqn, *[x.value for x in inputs])
         if certain:
             return [Bounded(value, None) for value in values]

@@ -13,7 +13,7 @@ from ..case.in_jax import InJax
 from ..case.leaves import Leaves, as_numpy, widened
 from ..roundoff.bounded import Rounding, unit_roundoff
 from ..roundoff.bounds import Bounds, bounds_of
-from .arithmetic import judge_rule, judge_torch, rounds_inside
+from .arithmetic import judge_rule, judge_torch, leave_out_torch_without_kernel, rounds_inside
 from .comparison import Comparison
 from .conventions import conventions
 from .finding import Finding
@@ -60,14 +60,14 @@ class Evaluation:
         """
         return self._walk(run, Rounding(np.float64, inside=False, constants=constants))
 
-    def rounding(self, run: InJax, dtype: Any = None, inside: bool = True, moved: float = 0.0) -> Bounds:
+    def rounding(self, run: InJax, dtype: Any = None, inside: bool = True) -> Bounds:
         """How far `run` may be off in the arguments' dtype, or in that one.
 
-        inside: as coarse as its own casts make it. moved: by how many roundings its arguments may be moved as well.
+        inside: as coarse as its own casts make it.
         """
         dtype = self.case.dtype if dtype is None else np.dtype(dtype)
         product_u = self.case.product_u if inside and dtype == self.case.dtype else 0.0
-        return self._walk(run, Rounding(dtype, product_u, inside, moved=moved))
+        return self._walk(run, Rounding(dtype, product_u, inside))
 
     def exact_but_inside(self, run: InJax) -> Bounds:
         """`maths`, where casts to a coarser dtype than the arguments' round: so torch rounds too, asked in float64."""
@@ -134,8 +134,13 @@ class Evaluation:
 
     def forget(self) -> None:
         """Whatever depends on who is the oracle."""
-        for name in ("want", "maths_rows", "beside", "values", "opaque", "conventions"):
+        for name in ("want", "maths_rows", "beside", "values", "opaque", "conventions", "in_float64"):
             self.__dict__.pop(name, None)
+
+    def keep_rules(self) -> None:
+        """From now on the rule's own primal keeps its rules: without them it cannot be differentiated."""
+        self.case = replace(self.case, stripped=self.case.rule)
+        self.forget()
 
     def distrust_reference(self) -> None:
         """From now on the reference is one of the candidates only: the rule's own primal takes its place."""
@@ -174,6 +179,7 @@ class Evaluation:
         compared = self._compared()
         if self._vmap_is_wrong(compared):
             compared = self._compared()
+        leave_out_torch_without_kernel(self, compared)
         if not all(row.ok for row in compared.rows) and self.conventions:
             compared.accept(self.conventions)
         fine = {row.leaf for row in self.maths_rows if row.ok}
@@ -227,6 +233,14 @@ class Evaluation:
         self.findings.append(Finding("transformations", "vmap of the pullback", "FAIL", text))
         rule.without_vmap()
         return True
+
+    @cached_property
+    def in_float64(self) -> "Evaluation | None":
+        """The same case traced in float64; None where it is that already, or cannot be."""
+        try:
+            return None if self.case.dtype == np.float64 else self.cast(np.float64)
+        except TypeError:
+            return None
 
     def cast(self, dtype: Any) -> "Evaluation":
         """The same case with every floating-point argument in another dtype, by the same kind of oracle.

@@ -1,6 +1,7 @@
 """Is the maths right? Exact values held against exact values, whatever the arithmetic of those who compute them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -10,6 +11,7 @@ from ..case.case import Case
 from ..case.leaves import Leaves, added, widened
 from ..roundoff.bounds import Bounds
 from .diagnosis import diagnose
+from .finding import Finding
 from .rows import Row, compare
 
 if TYPE_CHECKING:
@@ -83,6 +85,13 @@ def maths_rows(evaluation: "Evaluation") -> list[Row]:
     rows = held(name, {column: rule}, want, tiers(), room, in_float64(want))
     if not all(row.ok for row in rows) and (conventions := evaluation.conventions):
         rows = held(name, {column: rule}, want, tiers(), added(room, conventions), in_float64(want))
+    if not all(row.ok for row in rows) and _approximates(evaluation, rows, rule):
+        off = max(row.worst[1].relative for row in rows if not row.ok)
+        text = f"the rule and what it is held against agree when traced in float64; in {case.dtype} one of them is an "
+        text += f"approximation: they differ by {off:.0e} of the largest element"
+        evaluation.findings.append(Finding("maths", ", ".join(row.leaf for row in rows if not row.ok), "note", text))
+        fine = {row.leaf: replace(row.deviations[column], problem=None) for row in rows}
+        rows = [replace(row, deviations={column: fine[row.leaf]}) for row in rows]
     sizes = {size for leaf in jax.tree.leaves(case.args) for size in np.shape(leaf)}
     for row in rows:
         if not row.ok:
@@ -90,6 +99,22 @@ def maths_rows(evaluation: "Evaluation") -> list[Row]:
             pattern = diagnose(rule[row.leaf], want[row.leaf], bound, np.float64, sizes, row.leaf.endswith("_bar"))
             row.diagnosis.update({column: pattern} if pattern else {})
     return rows
+
+
+def _approximates(evaluation: "Evaluation", rows: list[Row], rule: Leaves) -> bool:
+    """Whether rule and oracle differ only in what is traced for their dtype: they agree when traced in float64, and
+    here by what the arguments' dtype rounds. Polynomials of few terms, and limits such as that dtype's eps, do that."""
+    twin = evaluation.in_float64
+    if not evaluation.is_home or twin is None:
+        return False
+    bounds, want = evaluation.rounding(evaluation.case.plain).errors, evaluation.want
+    if not all(row.ok for row in compare("", {"rule": rule}, want, bounds, in_float64(want))):
+        return False
+    try:
+        with twin.case.x64:
+            return bool(twin.maths_rows) and all(row.ok for row in twin.maths_rows)
+    except Exception:
+        return False
 
 
 def in_float64(leaves: Leaves) -> dict[str, Any]:

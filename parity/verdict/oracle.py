@@ -1,21 +1,14 @@
 """Who is right: the reference and torch in float64, and numerical differentiation where they disagree."""
 
 from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
-
-from ..case.leaves import Leaves, added
+from ..case.leaves import Leaves
 from ..case.stripping import custom_rules, primitives_of
-from ..roundoff.bounded import unit_roundoff
-from .deviation import places
 from .evaluation import Evaluation
 from .finding import Finding, first_line
-from .maths import held, in_float64, negligible
-from .rows import APPROXIMATED, TYPED, Row
+from .rows import Row
 from .slopes import agrees, measured_slopes, misses, slope_of
-
-OWN_PRIMAL = "the rule's own primal, without its rules"
+from .witness import differ_by_more, plain_name, same_but_for_approximation, same_but_for_constants, torch_rows
 
 
 def choose_oracle(evaluation: Evaluation) -> Evaluation:
@@ -40,13 +33,13 @@ def choose_oracle(evaluation: Evaluation) -> Evaluation:
             evaluation.findings.append(Finding("oracle", "own primal", "note", text))
         return evaluation
     try:
-        rows = _torch_rows(evaluation)
+        rows = torch_rows(evaluation)
     except Exception as error:
         evaluation.torch_is_coarse = True
         text = f"it does not run in float64 ({first_line(error)}), so it is held against {plain} in {case.dtype} only"
         evaluation.findings.append(Finding("oracle", "torch", "note", text))
         try:
-            rows = _torch_rows(evaluation)
+            rows = torch_rows(evaluation)
         except Exception:
             return evaluation  # what it raises is in its column
     if unlike := evaluation.torch_in_double.keys() ^ evaluation.maths(case.plain).values.keys():
@@ -61,19 +54,14 @@ def choose_oracle(evaluation: Evaluation) -> Evaluation:
             text = f"torch and {plain} agree in float64, {share:.0%} of what rounding allows"
             evaluation.findings.append(Finding("oracle", "torch", "pass", text))
         return evaluation
-    ties = evaluation.conventions
-    if ties and all(row.ok for row in _torch_rows(evaluation, ties)):
-        return _agreed(evaluation, _of_kinks(evaluation))
-    if not evaluation.torch_is_coarse and evaluation.torch_rounds_inside() and not _differ(evaluation):
+    if excuse := same_but_for_approximation(evaluation, rows):
+        return _agreed(evaluation, excuse)
+    if not evaluation.torch_is_coarse and evaluation.torch_rounds_inside() and not differ_by_more(evaluation):
         text = f"asked in float64, it computes in a coarser dtype: it is held against {plain} in {case.dtype} only"
         evaluation.findings.append(Finding("oracle", "torch", "note", text))
         return evaluation
-    small, off = _of_constants(evaluation), max((row.worst[1].relative for row in rows if not row.ok), default=0.0)
-    if all(row.ok for row in _torch_rows(evaluation, small)):
-        text = f"torch and {plain} agree in float64 to {off:.0e} of the largest element, as constants may do"
-        return _agreed(evaluation, text)
-    if ties and all(row.ok for row in _torch_rows(evaluation, added(ties, small))):
-        return _agreed(evaluation, f"{_of_kinks(evaluation)}; beside that, they agree as well as constants may")
+    if excuse := same_but_for_constants(evaluation, rows):
+        return _agreed(evaluation, excuse)
     differ = [row for row in rows if not row.ok]
     _resolve(evaluation, differ)
     return evaluation
@@ -85,19 +73,6 @@ def _agreed(evaluation: Evaluation, note: str) -> Evaluation:
     return evaluation
 
 
-def _of_kinks(evaluation: Evaluation) -> str:
-    where = ", ".join(f"{name} at {places(gap > 0)}" for name, gap in evaluation.conventions.items())
-    return f"it takes another side of a kink than {plain_name(evaluation)}: {where}; either is right there"
-
-
-def _of_constants(evaluation: Evaluation) -> Leaves:
-    """By how much constants that are typed, or of float32, may move each leaf."""
-    case = evaluation.case
-    share = APPROXIMATED if unit_roundoff(case.dtype) < unit_roundoff(np.float32) else TYPED
-    want = {name: leaf for name, leaf in evaluation.maths(case.plain).values.items() if leaf.dtype.kind in "fc"}
-    return {name: share * np.max(np.abs(x), initial=0, where=np.isfinite(x)) for name, x in want.items()}
-
-
 def _opaque(evaluation: Evaluation) -> tuple[str, ...]:
     """What runs in its own dtype in the plain function; a reference that cannot be evaluated is left behind."""
     plain = plain_name(evaluation)
@@ -105,29 +80,16 @@ def _opaque(evaluation: Evaluation) -> tuple[str, ...]:
         return evaluation.maths(evaluation.case.plain).opaque
     except Exception as error:
         if evaluation.case.reference is None or evaluation.case.distrusts_reference:
+            if evaluation.case.plain is not evaluation.case.rule and evaluation.of_rule is not None:
+                evaluation.keep_rules()
+                text = f"{plain}, cannot be differentiated ({first_line(error)}): the rule is held against itself"
+                evaluation.findings.append(Finding("oracle", "own primal", "note", text))
+                return _opaque(evaluation)
             text = f"nothing to compare with: {plain} cannot be evaluated in float64: {first_line(error)}"
             raise ValueError(text) from error
         evaluation.findings.append(Finding("oracle", plain, "FAIL", f"cannot be evaluated: {first_line(error)}"))
     evaluation.distrust_reference()
     return _opaque(evaluation)
-
-
-def _torch_rows(evaluation: Evaluation, room: Leaves | None = None) -> list[Row]:
-    case, want = evaluation.case, evaluation.maths(evaluation.case.plain).values
-    tiers: Any
-    if evaluation.torch_is_coarse:
-        tiers = [[evaluation.rounding(case.plain)]]
-    else:
-        tiers = (2 * [bounds(case.plain)] for bounds in (evaluation.maths, evaluation.exact_but_inside))
-    found = evaluation.torch_in_double
-    return held("torch", {"torch": found}, want, tiers, added(negligible(case, want), room or {}), in_float64(found))
-
-
-def _differ(evaluation: Evaluation) -> list[Row]:
-    """Where torch's float64 leaves are off by more than the arguments' own dtype allows."""
-    case, want, found = evaluation.case, evaluation.maths(evaluation.case.plain).values, evaluation.torch_in_double
-    rows = held("torch", {"torch": found}, want, [[evaluation.rounding(case.plain)]], {}, in_float64(found))
-    return [row for row in rows if not row.ok]
 
 
 def _resolve(evaluation: Evaluation, differ: list[Row]) -> None:
@@ -163,7 +125,7 @@ def _take_side(evaluation: Evaluation, side: str) -> None:
     evaluation.oracle_is_torch = side == "torch"
     if evaluation.oracle_is_torch:
         evaluation.distrust_reference()
-        rows = _torch_rows(evaluation)
+        rows = torch_rows(evaluation)
         evaluation.torch_agrees = all(row.ok for row in rows)
 
 
@@ -231,12 +193,6 @@ def side_with_the_slope(evaluation: Evaluation) -> None:
         text = f"the rule's {', '.join(wrong)} is the measured slope of its own forward, and not what {others} say"
         evaluation.undecided = f"{text}: a convention, or they are wrong"
         evaluation.findings.append(Finding("oracle", "undecided", "FAIL", evaluation.undecided))
-
-
-def plain_name(evaluation: Evaluation) -> str:
-    """What a report calls the plain jax function."""
-    case = evaluation.case
-    return OWN_PRIMAL if case.reference is None or case.distrusts_reference else "reference"
 
 
 def oracle_name(evaluation: Evaluation) -> str:

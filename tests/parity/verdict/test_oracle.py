@@ -9,7 +9,8 @@ import torch
 from pullback.parity.case.case import take_up
 from pullback.parity.probes.numerical import numerical_findings
 from pullback.parity.verdict.evaluation import Evaluation
-from pullback.parity.verdict.oracle import OWN_PRIMAL, choose_oracle, oracle_name, plain_name, side_with_the_slope
+from pullback.parity.verdict.oracle import choose_oracle, oracle_name, side_with_the_slope
+from pullback.parity.verdict.witness import OWN_PRIMAL, plain_name
 
 f32 = functools.partial(np.array, dtype=np.float32)
 
