@@ -1,72 +1,138 @@
-"""Errors planted in the cotangents of a right rule, and whether its bounds tell them.
+"""Right rules and wrong ones, in jax and in torch: a function of the catalog with a rule of its own.
 
-Each is planted in the leaves that the rule gave, in place of a rule that is traced and compiled anew. What moves an
-element by more than two bounds lies above the floor that the report states, and must be caught.
+The rule's backward is that of the function itself, so it is right; a planted error is in its first cotangent.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import torch
 
-from pullback.parity.verdict.evaluation import Evaluation
-from pullback.parity.verdict.rows import compare
+from . import catalog
+from .catalog.entry import Entry
 
-ONES = 3
-"""Which of the drawn cotangents is all ones (case/cotangents.py)."""
-
-
-class Found(NamedTuple):
-    """What came of one planted error."""
-
-    kind: str
-    leaf: str
-    above: bool  # it moves an element by more than two bounds
-    caught: bool
-
-
-def _element(leaf: np.ndarray, change: Callable[[Any], Any]) -> np.ndarray:
-    """With the element of middling size changed, of the first cotangent."""
-    spoiled = leaf.copy()
-    first = spoiled[0].reshape(-1)
-    first[np.argsort(np.abs(first))[len(first) // 2]] = change(first[np.argsort(np.abs(first))[len(first) // 2]])
-    spoiled[0] = first.reshape(spoiled[0].shape)
-    return spoiled
+ERRORS = (
+    "× 1.001",
+    "× 1.00001",
+    "largest element dropped",
+    "sign of the largest flipped",
+    "noise, 1e-4 of the largest",
+    "rounded through bfloat16",
+    "cotangent ignored",
+)
 
 
-def _noise(leaf: np.ndarray) -> np.ndarray:
-    largest = np.max(np.abs(leaf), initial=0, where=np.isfinite(leaf))
-    return leaf + 1e-4 * largest * np.random.default_rng(0).choice([-1.0, 1.0], leaf.shape)
+@dataclass(frozen=True)
+class Rule:
+    """A custom_vjp, the same in torch, and what both are called with; error is None if it is right."""
+
+    entry: Entry
+    error: str | None
+    fun: Callable[..., Any]
+    in_torch: Callable[..., Any]
+    args: tuple[np.ndarray, ...]
 
 
-KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "times 1.001": lambda leaf: leaf * 1.001,
-    "times 1.00001": lambda leaf: leaf * 1.00001,
-    "an element dropped": lambda leaf: _element(leaf, lambda x: 0.0),
-    "a sign flipped": lambda leaf: _element(leaf, lambda x: -x),
-    "noise of 1e-4": _noise,
-    "through bfloat16": lambda leaf: leaf.astype(jnp.bfloat16).astype(np.float64),
-    "cotangent ignored": lambda leaf: np.broadcast_to(leaf[ONES], leaf.shape),
-}
+def chosen(count: int) -> list[Entry]:
+    """About so many, from all areas alike: those with a counterpart in torch and floating-point arguments only."""
+    areas = [[one for one in area.entries() if fits(one)] for area in catalog.AREAS]
+    share = count / sum(map(len, areas))
+    picked = []
+    for each in areas:
+        if each:
+            places = np.linspace(0, len(each) - 1, max(1, round(share * len(each))))
+            picked += [each[int(k)] for k in places]
+    return picked
 
 
-def planted(evaluation: Evaluation) -> Iterator[Found]:
-    """One for each kind of error in each cotangent leaf that is judged, and is not wrong already."""
-    values, column = evaluation.values, evaluation.case.columns.get("rule", "rule")
-    leaves, want, allowed = values.got["rule"], values.want, values.allowed_to("rule")
-    sound = {row.leaf for row in values.rows if row.deviations[column].problem is None and not row.unjudged}
-    for name in leaves:
-        leaf = leaves[name]
-        if not name.endswith("_bar") or name not in sound or leaf.dtype.kind == "c" or not leaf.size:
-            continue
-        bounds, dtypes = {name: allowed[name]}, {name: leaf.dtype}
-        double = leaf.astype(np.float64)
-        for kind, spoil in KINDS.items():
-            with np.errstate(all="ignore"):
-                spoiled = spoil(double).astype(leaf.dtype)
-                moved = np.abs(spoiled.astype(np.float64) - double)
-            if not np.any(moved > 0):
-                continue  # it changes nothing: a leaf of zeros has no sign
-            rows = compare("planted", {"rule": {name: spoiled}}, {name: want[name]}, bounds, dtypes)
-            yield Found(kind, name, bool(np.any(moved > 2 * allowed[name])), not rows[0].ok)
+def fits(one: Entry) -> bool:
+    return one.torch is not None and all(a.dtype == np.float32 for a in one.inputs["ordinary"])
+
+
+def rules(one: Entry) -> list[Rule]:
+    """The right rule, and one for each error."""
+    return [planted(one, error) for error in (None, *ERRORS)]
+
+
+def planted(one: Entry, error: str | None) -> Rule:
+    args = one.inputs["ordinary"]
+    spoil = Spoiled(one, error)
+    return Rule(one, error, custom_vjp(one, spoil), autograd_function(one, spoil), args)
+
+
+class Spoiled:
+    """What an error does to the incoming cotangents and the first outgoing one, alike in jax and torch."""
+
+    def __init__(self, one: Entry, error: str | None):
+        self.error = error
+        args = one.inputs["ordinary"]
+        y, pullback = jax.vjp(one.fun, *map(jnp.asarray, args))
+        first = np.asarray(pullback(jax.tree.map(lambda a: jnp.linspace(1, 2, a.size).reshape(a.shape), y))[0])
+        self.factor = np.full(first.shape, {"× 1.001": 1.001, "× 1.00001": 1.00001}.get(error or "", 1.0))
+        largest = np.unravel_index(abs(first).argmax(), first.shape)
+        if error == "largest element dropped":
+            self.factor[largest] = 0
+        if error == "sign of the largest flipped":
+            self.factor[largest] = -1
+        scale = 1e-4 if error == "noise, 1e-4 of the largest" else 0
+        self.noise = scale * np.random.default_rng(0).standard_normal(first.shape)
+
+    def incoming(self, y_bar: Any, ones_like: Callable[[Any], Any]) -> Any:
+        return jax.tree.map(ones_like, y_bar) if self.error == "cotangent ignored" else y_bar
+
+    def outgoing(self, x_bar: Any, like: Callable[[np.ndarray], Any], rounded: Callable[[Any], Any]) -> Any:
+        if self.error is None:
+            return x_bar
+        if self.error == "rounded through bfloat16":
+            return rounded(x_bar)
+        return x_bar * like(self.factor) + abs(x_bar).max() * like(self.noise)
+
+
+def custom_vjp(one: Entry, spoil: Spoiled) -> Callable[..., Any]:
+    @jax.custom_vjp
+    def rule(*args: Any) -> Any:
+        return one.fun(*args)
+
+    def forward(*args: Any) -> Any:
+        return one.fun(*args), args
+
+    def backward(args: Any, y_bar: Any) -> Any:
+        _, pullback = jax.vjp(one.fun, *args)
+        first, *others = pullback(spoil.incoming(y_bar, jnp.ones_like))
+        dtype = first.dtype
+        first = spoil.outgoing(first, lambda a: jnp.asarray(a, dtype), lambda a: a.astype(jnp.bfloat16).astype(dtype))
+        return first, *others
+
+    rule.defvjp(forward, backward)
+    return rule
+
+
+def autograd_function(one: Entry, spoil: Spoiled) -> Callable[..., Any]:
+    assert one.torch is not None
+    call = one.torch
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *args: torch.Tensor) -> Any:
+            ctx.save_for_backward(*args)
+            return call(*args)
+
+        @staticmethod
+        def backward(ctx: Any, *y_bar: Any) -> Any:
+            args = [a.detach().requires_grad_() for a in ctx.saved_tensors]
+            with torch.enable_grad():
+                y = call(*args)
+            y = y if isinstance(y, tuple) else (y,)
+            y_bar = spoil.incoming(list(y_bar), torch.ones_like)
+            first, *others = torch.autograd.grad(y, args, y_bar, allow_unused=True, materialize_grads=True)
+            dtype = first.dtype
+            first = spoil.outgoing(
+                first, lambda a: torch.as_tensor(a).to(dtype), lambda a: a.to(torch.bfloat16).to(dtype)
+            )
+            return first, *others
+
+    return Function.apply

@@ -3,7 +3,7 @@
     make survey
 
 Every function of benchmarks/catalog is checked against its counterpart in torch and against its own forward in float64,
-with several kinds of arguments, in float32 and bfloat16. In each cotangent, errors are planted (benchmarks/planted.py).
+with several kinds of arguments, in float32 and bfloat16. In each cotangent, errors are planted (benchmarks/floors.py).
 Ordinary arguments of float32 get every check that `parity.check` makes, for one function in --all-checks; the others
 get values and cotangents. What is done is kept in --rows, and a run that was cut off goes on where it stopped.
 
@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.progress import track
 
 from .findings import KNOWN
-from .planted import KINDS
+from .floors import KINDS
 
 DTYPES = ("float32", "bfloat16")
 ROWS = Path(".survey.jsonl")
@@ -69,7 +69,7 @@ def surveyed(unit: Unit) -> dict[str, Any]:
     from pullback.parity.probes.probe import PROBES
 
     from .catalog import entries
-    from .planted import planted
+    from .floors import planted
 
     entry = next(each for each in entries() if each.name == unit.name)
     args = [np.asarray(a).astype(jnp.dtype(unit.dtype)) if np.asarray(a).dtype == np.float32 else a

@@ -74,7 +74,7 @@ SLOW = {
     *("parity/lesson/test_chain", "parity/lesson/test_mnist", "parity/lesson/test_sharded", "parity/test_check"),
     *("parity/mutation/test_score", "parity/probes/test_transformations", "parity/roundoff/test_products"),
     *("functional/test_mlp", "parity/test_capsule"),
-    *("test_benchmarks", "test_catalog", "test_docs", "test_lesson", "test_mutants", "test_readme"),
+    *("test_benchmarks", "test_catalog", "test_docs", "test_lesson", "test_mutants", "test_readme", "test_rivals"),
 }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from optax import projections as P
 
-from .entry import EXACT, Entry, entry, fixed, near, near_ties, normal, sized
+from .entry import EXACT, Entry, entry, fixed, near, near_ties, normal, positive, sized
 
 
 def simplex(x: torch.Tensor) -> torch.Tensor:
@@ -77,7 +77,7 @@ def entries() -> list[Entry]:
             "projection_hypercube",
             P.projection_hypercube,
             lambda x: x.clamp(0, 1),
-            large=sized(0.5, 20, 7),
+            large=positive(0.1, 20, 7),
             near_kinks=near(0, 1, shape=(7,)),
         ),
         projection(
