@@ -164,7 +164,7 @@ class Comparison:
             self.cotangent_axis,
         )
         sizes = {size for leaf in jax.tree.leaves(self.args) for size in np.shape(leaf)}
-        single = self.cotangent_axis and sum(np.size(c[0]) for c in self.args[1]) == 1
+        single = self.cotangent_axis and sum(np.size(c[0]) for each in self.args[1:] for c in each) == 1
         for row in rows:
             leaf, stacked = row.leaf, self.cotangent_axis and row.leaf.endswith("_bar")
             for who, deviation in row.deviations.items():

@@ -17,7 +17,7 @@ HALF = Diagnosis("half of what it should be", "factor")
 
 def row(check, leaf, wrong=("rule",), text: Any = HALF, deviation=FAR, right=("reference",), dtype="float32"):
     deviations = dict.fromkeys(wrong, deviation) | dict.fromkeys(right, NEAR)
-    return Row(check, leaf, (3,), dtype, deviations, {}, dict.fromkeys(wrong, text) if text else {}, 1e-6)
+    return Row(check, leaf, (3,), dtype, deviations, {}, {who: text for who in wrong if text}, 1e-6)
 
 
 def found(*rows, **options):
