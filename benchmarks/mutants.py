@@ -3,14 +3,16 @@
     make mutants
 
 Wrong rules: each is planted with every error of parity/mutation/planted_errors.py, and `parity.mutants` says which were
-caught. Right runs: the whole net in six implementations, seeded, in float32 and bfloat16, with 1 to 50,000 rows and 1
-to 512 hidden units (both drawn evenly on a logarithmic scale); none may fail. Rows beyond those of the data set are
-drawn from it again. And 100 random deep graphs, with errors planted above the floors that are stated for them
-(benchmarks/graphs.py). Exit code 0 if every error that is one is caught and no right run fails.
+caught, and how many of each kind the diagnosis calls by their name (parity/mutation/names.py). Right runs: the whole
+net in six implementations, seeded, in float32 and bfloat16, with 1 to 50,000 rows and 1 to 512 hidden units (both drawn
+evenly on a logarithmic scale); none may fail. Rows beyond those of the data set are drawn from it again. And 100 random
+deep graphs, with errors planted above the floors that are stated for them (benchmarks/graphs.py). Exit code 0 if every
+error that is one is caught and no right run fails.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +57,15 @@ def mutation_scores() -> list[parity.MutationScore]:
     ]
 
 
+def naming(scores: Sequence[parity.MutationScore]) -> list[str]:
+    """One line for each kind of error: how many of those planted its diagnosis calls by their name."""
+    kinds = dict.fromkeys(kind for score in scores for kind in score.names)
+    sums = {kind: np.sum([score.names.get(kind, (0, 0)) for score in scores], axis=0) for kind in kinds}
+    return [
+        f"diagnosis of {kind}: {right} of {all_} named so ({right / all_:.0%})" for kind, (right, all_) in sums.items()
+    ]
+
+
 def right_runs(count: int) -> list[str]:
     """One line for each right run that failed."""
     rng = np.random.default_rng(0)
@@ -85,6 +96,7 @@ def main() -> None:
         print(score)
     caught, survived = sum(len(s.caught) for s in scores), sum(len(s.survivors) for s in scores)
     print(f"wrong rules: {caught} of {caught + survived} caught")
+    print("\n".join(naming(scores)))
     print("\n".join(failed) + ("\n" if failed else "") + f"right runs: {len(failed)} of {runs} called wrong")
     sys.exit(bool(survived or failed or not graphs.report(deep)))
 

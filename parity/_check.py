@@ -147,17 +147,17 @@ def _about(evaluation: Evaluation) -> dict[str, str]:
     case, device = evaluation.case, local_device()
     torch = "" if case.torch is None else f"torch {version('torch')}, "
     versions = f"{torch}jax {jax.__version__}, pullback {version('pullback')}, Python {platform.python_version()}"
-    described = [f"{leaf.dtype}{list(leaf.shape)}".replace(" ", "") for leaf in case.arguments.leaves]
-    arguments = map(" ".join, zip(case.arguments.names, described, strict=True))
-    fixed = [name for name in case.arguments.names if name not in case.arguments.diff_names]
+    described = case.arguments.described
+    fixed = [name for name in described if name not in case.arguments.diff_names]
     others = [who for who in case.implementations if who != "rule"]
+    drawn = DRAWN if case.given is None else f"{DRAWN}, c5 yours"
     precision = getattr(jax.config, "jax_default_matmul_precision", None) or "default"
     return {
         "rule": case.name,
-        "arguments": ", ".join(arguments) + (f"; not differentiated: {', '.join(fixed)}" if fixed else ""),
+        "arguments": ", ".join(described.values()) + (f"; not differentiated: {', '.join(fixed)}" if fixed else ""),
         "against": ", ".join(others) or "its own forward, differentiated by jax",
         "oracle": f"{oracle_name(evaluation)}, in float64",
-        "cotangents": f"{DRAWN}{'' if case.given is None else ', 5 yours'}; seed {case.seed}",
+        "cotangents": f"{drawn}; seed {case.seed}; each backward is run with all {len(case.cotangents[0])}",
         "device": f"{device.platform} ({device.device_kind}), matmul precision {precision}",
         "versions": versions,
     }

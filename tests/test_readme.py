@@ -17,7 +17,7 @@ def test_its_code_runs(root, tmp_path):
     result = subprocess.run([sys.executable, script], capture_output=True, text=True, env=env, timeout=600)
     assert result.returncode == 0, result.stderr
     # What the README shows of the failure is what is printed (the figures at one element depend on the machine).
-    shown = re.findall(r"^FAIL: .*$|^FAIL  .*$", text, re.MULTILINE)
+    shown = re.findall(r"^FAIL: .*$|^  1\. .*?\. (?=At )", text, re.MULTILINE)
     assert len(shown) == 2
     for line in shown:
         assert line in result.stdout

@@ -22,6 +22,8 @@ class Arguments:
     wrt: tuple[int, ...]  # which of them are differentiated: their positions in `leaves`
     rebuild: Callable[[Sequence[Any]], tuple[Any, ...]]  # from leaves to the positional arguments
     kwargs: dict[str, Any]
+    described: dict[str, str]
+    """Every argument, static ones and kwargs too: name -> what a report says that it is."""
 
     @property
     def diff(self) -> list[np.ndarray]:
@@ -83,7 +85,25 @@ def take_apart(
         rebuilt = jax.tree.unflatten(tree, put(kept, places, new))
         return tuple(arg if i in statics else rebuilt[i] for i, arg in enumerate(args))
 
-    return Arguments(floats, names, wrt, rebuild, dict(kwargs or {}))
+    static = {parameters[i]: f"{parameters[i]} = {_shown(args[i])}" for i in sorted(statics)}
+    described = dict(zip(every_name, map(_described, every_name, kept), strict=True)) | static
+    described |= {name: f"{name} = {_shown(value)}" for name, value in (kwargs or {}).items()}
+    return Arguments(floats, names, wrt, rebuild, dict(kwargs or {}), described)
+
+
+def _described(name: str, leaf: Any) -> str:
+    shape = str(list(leaf.shape)).replace(" ", "")
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+        return f"{name} random key" + (shape if leaf.shape else "")
+    return f"{name} {leaf.dtype}{shape}"
+
+
+def _shown(value: Any) -> str:
+    """A static argument in a few characters: its shape if it has one, its name, or how Python writes it."""
+    if isinstance(value, (jax.Array, np.ndarray)):
+        return _described("", value).strip()
+    text = getattr(value, "__name__", None) or " ".join(repr(value).split())
+    return text if len(text) <= 40 else f"{text[:36]} ..."
 
 
 def put(old: Sequence[Any], places: Sequence[int], new: Sequence[Any]) -> list[Any]:

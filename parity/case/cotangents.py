@@ -10,7 +10,9 @@ import numpy as np
 from .arguments import is_complex, is_float, output_names
 from .leaves import widened
 
-DRAWN = "0, 1 random, 2 their sum (first + twice the second), 3 ones, 4 zeros"
+NAMES = ("random", "random", "c0 + 2 c1", "ones", "zeros", "yours")
+"""What each cotangent is, by its number."""
+DRAWN = "c0, c1 random, c2 = c0 + 2 c1, c3 ones, c4 zeros"
 
 
 def draw_cotangents(outputs: Sequence[Any], seed: int) -> list[np.ndarray]:

@@ -1,19 +1,21 @@
 """The check on the check: how many wrong versions of a rule would these arguments have found out?"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..case.case import Case, take_up
-from ..case.leaves import same_bits
+from ..case.leaves import Leaves, same_bits
 from ..probes.kinks import answers, judge
 from ..probes.structure import linearity_findings
+from ..verdict.diagnosis import diagnose
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import first_line
 from ..verdict.oracle import choose_oracle
-from ..verdict.rows import compare
+from ..verdict.rows import Row, compare
+from .names import tally
 from .planted_errors import plant_all
 
 
@@ -28,11 +30,18 @@ class MutationScore:
     """Planted errors that change nothing, here or on random arguments: no errors at all."""
     survivors: dict[str, str]
     """Planted error -> why it was not seen."""
+    said: dict[str, str] = field(default_factory=dict)
+    """Planted error that shows in a wrong leaf -> the kinds that the diagnoses of its leaves name; "" for none."""
 
     @property
     def ok(self) -> bool:
         """Whether every error that is one was caught."""
         return not self.survivors
+
+    @property
+    def names(self) -> dict[str, tuple[int, int]]:
+        """Kind of error -> how many of those planted the diagnosis calls by that name, and of how many."""
+        return tally(self.said)
 
     def __str__(self) -> str:
         real = len(self.caught) + len(self.survivors)
@@ -66,17 +75,19 @@ def mutants(
         right = case.rule.flat
         if problem := judge_of.finds(right):
             raise ValueError(f"the rule itself is wrong ({problem}): set it right before planting errors in it")
-        caught, equivalent, survivors = {}, [], {}
+        caught, equivalent, survivors, said = {}, [], {}, {}
         for name, planted in plant_all(right, case.arguments.names, case.arguments.leaves):
             if problem := judge_of.finds(planted):
                 caught[name] = problem
+                if (kinds := judge_of.says(planted)) is not None:
+                    said[name] = kinds
             elif not _changes_nothing(case, planted):
                 survivors[name] = "within rounding error"
             elif all(_changes_nothing(other, planted) for other in elsewhere):
                 equivalent.append(name)
             else:
                 survivors[name] = "changes nothing with these arguments, though it does with random ones"
-    return MutationScore(case.name, caught, equivalent, survivors)
+    return MutationScore(case.name, caught, equivalent, survivors, said)
 
 
 class _Judge:
@@ -94,12 +105,30 @@ class _Judge:
             leaves = planted.rule(*planted.args)
         except Exception as error:
             return first_line(error)
-        for row in compare("values", {"rule": leaves}, self.right.want, self.right.allowed, self.right.dtypes):
-            if not row.ok:
-                return f"{row.leaf}: {row.deviations['rule'].problem}"
+        for row in self._wrong(leaves):
+            return f"{row.leaf}: {row.deviations['rule'].problem}"
         linear = linearity_findings(planted.arguments.diff_names, leaves, self.right.allowed, self.right.want)
         kinks = judge(planted, {"rule": answers(planted, planted.rule), "reference": self.reference})
         return next((f"{found.check}, {found.about}" for found in (*linear, *kinks) if found.status == "FAIL"), "")
+
+    def says(self, flat: Callable[..., Any]) -> str | None:
+        """The kinds that the diagnoses of this rule's wrong leaves name; None if it raises, or none is wrong."""
+        try:
+            leaves = self.case.with_rule(flat).rule(*self.case.args)
+        except Exception:
+            return None
+        right, sizes = self.right, {size for leaf in self.case.arguments.leaves for size in leaf.shape}
+        single = sum(c[0].size for c in self.case.cotangents) == 1
+        found = {}
+        for leaf in (row.leaf for row in self._wrong(leaves)):
+            known = right.want[leaf], right.allowed[leaf], right.dtypes[leaf]
+            found[leaf] = diagnose(leaves[leaf], *known, sizes, leaf.endswith("_bar"), single).kind
+        kinds = sorted({kind for kind in found.values() if kind})
+        return ", ".join(kinds) if found else None
+
+    def _wrong(self, leaves: Leaves) -> list[Row]:
+        rows = compare("values", {"rule": leaves}, self.right.want, self.right.allowed, self.right.dtypes)
+        return [row for row in rows if not row.ok]
 
 
 def _changes_nothing(case: Case, flat: Callable[..., Any]) -> bool:

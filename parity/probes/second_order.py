@@ -17,6 +17,7 @@ from ..verdict.comparison import Comparison, Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
 from ..verdict.maths import negligible
+from ..verdict.rows import SECOND as NAMES
 from .one_program import Part, Run, in_one_program
 from .other_dtypes import only_judged
 
@@ -55,7 +56,7 @@ def forward_over_reverse(run: InJax, leaves: Any, cotangents: Any, tangents: Any
     return {f"{name}_bar": tangent for name, tangent in zip(run.names, pushed, strict=True)}
 
 
-SECOND = {"grad of grad": reverse_over_reverse, "forward over reverse": forward_over_reverse}
+SECOND = dict(zip(NAMES, (reverse_over_reverse, forward_over_reverse), strict=True))
 
 
 def second_parts(evaluation: Evaluation) -> dict[str, Part]:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from ..verdict.comparison import Outcome
 from ..verdict.finding import STATUSES, Finding
 from ..verdict.rows import Row
+from .mistakes import PRIMAL, RAISED, Mistake, mistakes_in, without_guesses
 
 SCHEMA = 1
 R = TypeVar("R", bound="ReportData")
@@ -25,6 +26,23 @@ class Unjudged:
     reason: str
     remedy: str
     """What would make it judgeable."""
+
+
+def about_what(finding: Finding) -> str:
+    """What a finding is about, without the op that it is of."""
+    return finding.about.rpartition(": ")[2]
+
+
+def _without_repeats(rows: Sequence[Row]) -> list[Row]:
+    """The rows but those of a `y (primal)` that comes off as `y` does: it agrees too, or is off by the same."""
+    others = {(row.check, row.leaf): row for row in rows}
+    return [row for row in rows if not _repeats(row, others.get((row.check, row.leaf.removesuffix(PRIMAL))))]
+
+
+def _repeats(row: Row, other: Row | None) -> bool:
+    if other is None or other is row or row.verdict != other.verdict:
+        return False
+    return row.ok or repr(row.deviations) == repr(other.deviations)
 
 
 def _unjudged(row: Row) -> Unjudged:
@@ -63,6 +81,8 @@ class ReportData:
     """Whether torch's function is the only other one, and so the original: what differs from it is the port."""
     allow_unjudged: bool = False
     """Whether the report may be ok though something in it was not judged."""
+    checks: tuple[str, ...] = ()
+    """The rows' checks, in the order in which they were made: the arguments' own dtype first."""
 
     @classmethod
     def of(
@@ -75,7 +95,9 @@ class ReportData:
         allow: bool = False,
     ) -> R:
         """The report on several checks; the kink band is that of the first."""
-        rows = [row for outcome in outcomes for row in outcome.rows]
+        rows = [row for outcome in outcomes for row in _without_repeats(outcome.rows)]
+        checks = tuple(dict.fromkeys(row.check for row in rows))
+        rows = without_guesses(rows)
         rows.sort(key=lambda row: (row.ok, -row.worst[1].budget))
         oracle_budget = max((o.oracle_budget for o in outcomes if o.oracle_budget is not None), default=None)
         ordered = sorted(findings, key=lambda finding: STATUSES.index(finding.status))
@@ -83,7 +105,7 @@ class ReportData:
         errors = {who: text for outcome in outcomes for who, text in outcome.errors.items()}
         first = outcomes[0]
         band = first.gates, first.kinks, first.kink_at
-        return cls(about, rows, *band, oracle_budget, ordered, fallbacks, errors, undecided, port, allow)
+        return cls(about, rows, *band, oracle_budget, ordered, fallbacks, errors, undecided, port, allow, checks)
 
     @property
     def ok(self) -> bool:
@@ -100,6 +122,27 @@ class ReportData:
         if not agree or any(finding.status == "FAIL" for finding in self.findings):
             return 1
         return 3 if self.unjudged and not self.allow_unjudged else 0
+
+    @property
+    def mistakes(self) -> list[Mistake]:
+        """What is wrong, one entry for each mistake, however many rows show it."""
+        measured = [finding for finding in self.findings if finding.check == "numerical" and finding.status == "note"]
+        own = {about_what(finding) for finding in measured if finding.text.startswith("slope measured")}
+        return mistakes_in(self.rows, self.checks, own, bool(self.undecided))
+
+    @property
+    def other_failures(self) -> dict[str, list[Finding]]:
+        """Check -> its findings that failed and are no second sign of a mistake in the rows."""
+        seen = {leaf for mistake in self.mistakes for leaf in mistake.leaves}
+        raised = [mistake.problem for mistake in self.mistakes if mistake.raised]
+        found: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            leaf = about_what(finding).removesuffix("_bar") + "_bar"
+            again = finding.check in ("numerical", "linearity") and leaf in seen
+            again |= any(problem.removeprefix(RAISED) in finding.text for problem in raised)
+            if finding.status == "FAIL" and not again:
+                found.setdefault(finding.check, []).append(finding)
+        return found
 
     @property
     def unjudged(self) -> list[Unjudged]:
@@ -130,17 +173,21 @@ class ReportData:
         names = ("ok", "exit_code", "about", "gates", "kinks", "kink_at", "oracle_budget", "fallbacks")
         names += ("culprits", "undecided", "errors")
         findings = [dataclasses.asdict(finding) for finding in self.findings]
+        mistakes = [mistake.to_dict() for mistake in self.mistakes]
         unjudged = [dataclasses.asdict(each) for each in self.unjudged]
         rows = [_row_dict(row) for row in self.rows]
         return _plain(
-            {"schema": SCHEMA} | _picked(self, names) | {"unjudged": unjudged, "findings": findings, "rows": rows}
+            {"schema": SCHEMA}
+            | _picked(self, names)
+            | {"mistakes": mistakes, "unjudged": unjudged, "findings": findings, "rows": rows}
         )
 
 
 def _row_dict(row: Row) -> dict[str, Any]:
     figures = ("max_abs", "index", "relative", "ulps", "budget", "problem")
     everybody = {who: {"ok": d.problem is None} | _picked(d, figures) for who, d in row.deviations.items()}
-    names = ("check", "leaf", "ok", "verdict", "shape", "dtype", "floor", "values", "diagnosis", "unjudged", "reason")
+    names = ("check", "leaf", "ok", "verdict", "shape", "cotangents", "dtype", "floor", "values", "diagnosis", "extent")
+    names += ("unjudged", "reason")
     return _picked(row, names) | {"implementations": everybody}
 
 

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from .data import ReportData
 from .plot import ANNOTATED, as_svg
-from .text import failure, findings, legend, table, verdict
+from .text import findings, legend, table, told_failures, verdict
 
 STYLE = files("pullback.parity.report").joinpath("page.css").read_text(encoding="utf-8")
 
@@ -16,13 +16,13 @@ def as_page(report: ReportData) -> str:
     """The page as text; the same for the same report. Raises ImportError without matplotlib."""
     kind, sign = ("pass", "✓") if report.ok else ("fail", "✗")
     about = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in report.about.items())
-    notes = "".join(f"<p>{escape(line)}</p>" for line in legend(report).plain.split("\n") if line)
+    notes = "".join(f"<p>{escape(line)}</p>" for line in legend(report, 10_000).plain.split("\n") if line)
     columns = ["leaf", "shape", *report.implementations]
     caption = "Each leaf, worst first: relative error in each implementation, then how the worst of them comes off."
     parts = [
         f'<h1 class="{kind}">{sign} {escape(verdict(report))}</h1>',
-        f"<h2>What ran</h2>\n<dl>{about}</dl>",
         _failures(report),
+        f"<h2>What ran</h2>\n<dl>{about}</dl>",
         f"<h2>Error against bound</h2>\n{_figure(report)}",
         f"<h2>Leaves</h2>\n{_table(table(report, wide=True), caption, 'leaves', columns)}\n{notes}",
     ]
@@ -49,11 +49,9 @@ def as_page(report: ReportData) -> str:
 
 
 def _failures(report: ReportData) -> str:
-    """What the text says of each failing row, for all of them."""
-    items = ["<br>".join(escape(line.strip()) for line in failure([row])) for row in report.rows if not row.ok]
-    broken = [finding for finding in report.findings if finding.status == "FAIL"]
-    items += [escape(f"FAIL {finding.check}, {finding.about}: {finding.text}") for finding in broken]
-    return "<h2>Failures</h2>\n<ul>" + "\n".join(f"<li>{item}</li>" for item in items) + "</ul>" if items else ""
+    """The paragraphs of the text, all of them."""
+    items = [escape(text) for text in told_failures(report)] if report.exit_code == 1 else []
+    return "<h2>What is wrong</h2>\n<ol>" + "\n".join(f"<li>{item}</li>" for item in items) + "</ol>" if items else ""
 
 
 def _figure(report: ReportData) -> str:

@@ -1,9 +1,8 @@
 """A report as people see it: a table in a terminal, text, and HTML for a notebook."""
 
 import io
-import math
+import os
 from collections.abc import Iterator
-from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -13,36 +12,39 @@ from ..verdict.deviation import Deviation
 from ..verdict.finding import Finding
 from ..verdict.rows import Row
 from .data import ReportData
+from .paragraphs import paragraph
+from .words import figure, hung, percent
 
 SHOWN_ROWS = 24  # to stay on one screen; the dict and the page have them all
 SHOWN_FAILURES = 8
-NO_BOUND = 1e100  # a budget beyond it is an error where nothing is rounded, and so nothing allowed
-PRIMAL = " (primal)"
 STYLES = {0: "bold green", 1: "bold red", 3: "bold yellow"}  # of the verdict, by exit code
 WIDE = 116  # columns that the whole table needs; on a narrower terminal it keeps the essentials
+NARROW = 60
 
 
 def parts(report: ReportData, width: int) -> Iterator[RenderableType]:
     """What a console prints, from top to bottom."""
-    yield _heading(report)
+    yield _heading(report, width)
+    if report.exit_code == 1 and told_failures(report):
+        yield failures(report, width)
     yield table(report, wide=width >= WIDE)
     if report.findings:
         yield findings(report)
-    yield legend(report)
-    if not all(row.ok for row in report.rows):
-        yield failures(report)
+    yield legend(report, width)
     if report.unjudged:
-        yield not_judged(report)
-    yield Text(verdict(report), STYLES[report.exit_code])
+        yield not_judged(report, width)
+    yield Text("\n".join(hung("", verdict(report), width)), STYLES[report.exit_code])
 
 
 def as_text(report: ReportData) -> str:
-    """The report without colours, WIDE columns wide."""
+    """The report without colours: WIDE columns wide, or COLUMNS, where the environment has it and it is less."""
+    asked = os.environ.get("COLUMNS", "")
+    width = min(WIDE, max(NARROW, int(asked))) if asked.isdecimal() and int(asked) else WIDE
     # Not for Jupyter: there, rich would show an output of its own beside the text.
-    console = Console(file=io.StringIO(), width=WIDE, color_system=None, force_jupyter=False)
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False)
     with console.capture() as capture:
-        console.print(*parts(report, WIDE), sep="\n")
-    return capture.get().rstrip()
+        console.print(*parts(report, width), sep="\n")
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()).rstrip()
 
 
 def as_html_fragment(report: ReportData) -> str:
@@ -53,10 +55,10 @@ def as_html_fragment(report: ReportData) -> str:
     return console.export_html(inline_styles=True, code_format=f'<pre style="{style}">{{code}}</pre>')
 
 
-def _heading(report: ReportData) -> Text:
-    width = max(map(len, report.about))
-    lines = ["pullback parity", *(f"  {name:<{width}}  {text}" for name, text in report.about.items()), ""]
-    return Text("\n".join(lines))
+def _heading(report: ReportData, width: int) -> Text:
+    names = max(map(len, report.about))
+    lines = [line for name, text in report.about.items() for line in hung(f"  {name:<{names}}  ", text, width)]
+    return Text("\n".join(["pullback parity", *lines, ""]))
 
 
 def table(report: ReportData, wide: bool) -> Table:
@@ -72,13 +74,13 @@ def table(report: ReportData, wide: bool) -> Table:
         _who, worst = row.worst
         table.add_row(
             f"{row.check} {row.leaf}",
-            "×".join(map(str, row.shape)) or "scalar",
+            "×".join(map(str, row.own_shape)) or "scalar",
             *(_cell(row.deviations.get(who)) for who in people),
-            _figure(worst.max_abs),
-            ",".join(map(str, worst.index)) or "-",
-            _figure(worst.ulps),
-            _percent(worst.budget),
-            _figure(row.floor) if row.floor else "any",
+            figure(worst.max_abs),
+            _at(row, worst.index),
+            figure(worst.ulps),
+            percent(worst.budget),
+            figure(row.floor) if row.floor else "any",
             row.verdict,
             style={"FAIL": "bold red", "not judged": "bold yellow"}.get(row.verdict, ""),
         )
@@ -114,68 +116,58 @@ def _shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 4].rstrip(" ,;") + " ..."
 
 
-def failures(report: ReportData) -> Text:
-    """Who is wrong, where, and what everybody has there: one entry a mistake, the worst first, to fit on one screen."""
-    mistakes: dict[Any, list[Row]] = {}
-    for row in report.rows:
-        if not row.ok:
-            mistakes.setdefault((row.leaf.removesuffix(PRIMAL), _culprits(row)), []).append(row)
-    lines = [line for rows in list(mistakes.values())[:SHOWN_FAILURES] for line in failure(rows)]
-    if len(mistakes) > SHOWN_FAILURES:
-        lines.append(f"      And {len(mistakes) - SHOWN_FAILURES} more leaves.")
-    return Text("\n".join(["", *lines]))
-
-
-def _culprits(row: Row) -> tuple[str, ...]:
-    return tuple(sorted(who for who, deviation in row.deviations.items() if deviation.problem))
-
-
-def failure(rows: list[Row]) -> list[str]:
-    """One mistake, of which the first row shows most: in two lines, and a third if other rows show it too."""
-    row = rows[0]
-    blame = "; ".join(f"{who}: {_problem(row, who)}" for who, d in row.deviations.items() if d.problem)
-    lines = [f"FAIL  {row.check} {row.leaf}. {blame}" + ("" if blame.endswith("?") else ".")]
-    if row.values:
-        index = ", ".join(map(str, row.worst[1].budget_index))
-        lines.append(f"      At [{index}]: {_apart(row)}.")
-    if len(rows) > 1:
-        also = dict.fromkeys(other.check + (PRIMAL if other.leaf.endswith(PRIMAL) else "") for other in rows[1:])
-        lines.append(f"      The same in {', '.join(also)}.")
-    return lines
-
-
-def _apart(row: Row) -> str:
-    """Everybody's value, with as many digits as tell who is wrong from the oracle."""
-    every = [{who: f"{value:.{digits}g}" for who, value in row.values.items()} for digits in (9, 13, 17)]
-    wrong = [who for who in _culprits(row) if who in row.values]
-    shown = next((x for x in every if all(x[who] != x.get("oracle") for who in wrong)), every[-1])
-    return ", ".join(f"{who} {value}" for who, value in shown.items())
-
-
-def not_judged(report: ReportData) -> Text:
-    """What could not be judged, why not, and what would help."""
-    lines = ["", "Not judged, and so no agreement:"]
-    for each in report.unjudged[:SHOWN_FAILURES]:
-        lines.append(f"      {each.leaf}: {each.count:,} of {each.size:,} elements. In that dtype {each.reason}.")
-    if len(report.unjudged) > SHOWN_FAILURES:
-        lines.append(f"      And {len(report.unjudged) - SHOWN_FAILURES} more leaves.")
-    return Text("\n".join([*lines, f"      To have it judged, {report.unjudged[0].remedy}."]))
-
-
-def _problem(row: Row, who: str) -> str:
-    deviation = row.deviations[who]
-    text = deviation.problem or ""
-    if math.isfinite(deviation.max_abs):
-        text += f", {_percent(deviation.budget)} of it" if deviation.budget < NO_BOUND else ", which is 0"
-    return f"{text}: {row.diagnosis[who]}" if who in row.diagnosis else text
-
-
-def legend(report: ReportData) -> Text:
-    sentences = [
-        "Under each implementation: its largest |error| over the leaf's largest |value|. max |error|, at, ulps and of "
-        "bound are those of the one that comes off worst; of bound is how much of its rounding-error bound the worst "
-        "element uses. notices: a leaf that is off by this factor of itself, or more, is sure to fail."
+def failures(report: ReportData, width: int = WIDE) -> Text:
+    """A paragraph for each mistake, and one for each further check that fails; to fit on one screen."""
+    told = told_failures(report)
+    lines = [
+        line for number, text in enumerate(told[:SHOWN_FAILURES], 1) for line in hung(f"{number:3}. ", text, width)
     ]
+    if len(told) > SHOWN_FAILURES:
+        lines.append(f"     And {len(told) - SHOWN_FAILURES} more.")
+    return Text("\n".join(["What is wrong:", *lines, ""]))
+
+
+def told_failures(report: ReportData) -> list[str]:
+    """Each failure in a paragraph; none where there is nothing to judge by."""
+    if not report.oracle_stands:
+        return []
+    others = []
+    for check, found in report.other_failures.items():
+        same: dict[str, list[str]] = {}
+        for finding in found:
+            same.setdefault(finding.text, []).append(finding.about)
+        texts = [f"{', '.join(abouts)}: {text}" for text, abouts in same.items()]
+        others.append(f"{check} {'; '.join(texts)}.")
+    told = [paragraph(mistake, report) for mistake in report.mistakes]
+    return others + told if report.undecided else told + others
+
+
+def not_judged(report: ReportData, width: int = WIDE) -> Text:
+    """What could not be judged, why not, and what would help."""
+    lines = ["Not judged, and so no agreement:"]
+    for each in report.unjudged[:SHOWN_FAILURES]:
+        text = f"{each.leaf}: {each.count:,} of {each.size:,} elements. In that dtype {each.reason}."
+        lines += hung("     ", text, width)
+    if len(report.unjudged) > SHOWN_FAILURES:
+        lines.append(f"     And {len(report.unjudged) - SHOWN_FAILURES} more leaves.")
+    lines += hung("     ", f"To have it judged, {report.unjudged[0].remedy}.", width)
+    return Text("\n".join([*lines, ""]))
+
+
+def legend(report: ReportData, width: int = WIDE) -> Text:
+    """What the columns say, and what the bound leaves room for."""
+    named = "those of the one that comes off worst"
+    sentences = [
+        f"max |error|, at, ulps and of bound are {named}; of bound is how much of its rounding-error bound the "
+    ]
+    if width >= WIDE:
+        sentences.insert(0, "Under each implementation: its largest |error| over the leaf's largest |value|. ")
+    sentences.append(
+        "worst element uses. notices: a leaf that is off by this factor of itself, or more, is sure to fail."
+    )
+    if any(row.cotangents for row in report.rows):
+        sentences.append(" at: the element, and the cotangent for which it is so (0,12 c2: element 0,12 for c2).")
+    sentences = ["".join(sentences)]
     if report.gates:
         within = "lie within rounding error of their kink, where either side is right"
         gates = f"{report.kinks:,} of {report.gates:,} gates (a relu's x > 0, say)"
@@ -183,14 +175,20 @@ def legend(report: ReportData) -> Text:
     if report.fallbacks:
         sentences.append(f"The bound is an estimate, and weaker, for want of a rule for {', '.join(report.fallbacks)}.")
     if report.oracle_budget is not None:
-        share = _percent(report.oracle_budget)
+        share = percent(report.oracle_budget)
         sentences.append(f"Second opinion on the oracle: {share} of what float64 rounding allows.")
-    return Text("\n" + "\n".join(sentences) + "\n")
+    return Text("\n" + "\n".join(line for text in sentences for line in hung("", text, width)) + "\n")
+
+
+def _at(row: Row, index: tuple[int, ...]) -> str:
+    place, cotangent = row.own_index(index)
+    shown = ",".join(map(str, place))
+    return (shown if cotangent is None else f"{shown} c{cotangent}".strip()) or "-"
 
 
 def _places(report: ReportData) -> str:
     named = ", ".join(f"[{','.join(map(str, place))}]" for place in report.kink_at)
-    return f": at {named}" + (", ..." if report.kinks > len(report.kink_at) else "") if named else ""
+    return f": at {named}" + (" and others" if report.kinks > len(report.kink_at) else "") if named else ""
 
 
 def verdict(report: ReportData) -> str:
@@ -227,24 +225,4 @@ def _two_lines(who: str) -> str:
 
 
 def _cell(deviation: Deviation | None) -> str:
-    return "-" if deviation is None else _figure(deviation.relative) + (" !" if deviation.problem else "")
-
-
-def _figure(value: float) -> str:
-    """0, 0.5, 12, 3e-8: one or two digits."""
-    if value == 0 or not math.isfinite(value):
-        return "-" if value else "0"
-    return f"{value:.1f}" if 0.05 <= value < 10 else f"{value:.0f}" if 10 <= value < 1000 else _power(value)
-
-
-def _percent(share: float) -> str:
-    if not math.isfinite(share):
-        return "-"
-    if share >= NO_BOUND:
-        return "inf"
-    return f"{share:.0%}" if share < 100 else f"{_power(share)}×"
-
-
-def _power(value: float) -> str:
-    mantissa, exponent = f"{value:.0e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
+    return "-" if deviation is None else figure(deviation.relative) + (" !" if deviation.problem else "")

@@ -17,6 +17,7 @@ from ..case.stripping import dtypes_of
 from ..roundoff.bounded import unit_roundoff
 from .comparison import Comparison
 from .deviation import OUTSIDE
+from .diagnosis import Diagnosis
 from .finding import Finding, first_line
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def judge_rule(evaluation: "Evaluation", compared: Comparison, fine: set[str], o
     compared.widen("rule", None)
     for row in compared.rows:
         if row.deviations[column].problem:
-            row.diagnosis[column] = f"{text} (arithmetic={coarsest.name!r} accepts that)"
+            row.diagnosis[column] = Diagnosis(f"{text} (arithmetic={coarsest.name!r} accepts that)", "precision")
 
 
 def leave_out_torch_without_kernel(evaluation: "Evaluation", compared: Comparison) -> None:

@@ -157,15 +157,25 @@ class Comparison:
         for other in self.own.values():
             widest = {name: np.maximum(bound, other[name]) for name, bound in widest.items()}
         rows = compare(
-            self.name, got, self.want, widest, self._expected, raised, own, excused, self.bounds.unsafe is not None
+            self.name,
+            got,
+            self.want,
+            widest,
+            self._expected,
+            raised,
+            own,
+            excused,
+            self.bounds.unsafe is not None,
+            self.cotangent_axis,
         )
         sizes = {size for leaf in jax.tree.leaves(self.args) for size in np.shape(leaf)}
+        single = self.cotangent_axis and sum(np.size(c[0]) for each in self.args[1:] for c in each) == 1
         for row in rows:
             leaf, stacked = row.leaf, self.cotangent_axis and row.leaf.endswith("_bar")
             for who, deviation in row.deviations.items():
                 if deviation.problem and leaf in got.get(who, {}) and leaf in self.want:
                     right = self.want[leaf], self.allowed[leaf], self._expected[leaf]
-                    pattern = diagnose(got[who][leaf], *right, sizes, stacked)
+                    pattern = diagnose(got[who][leaf], *right, sizes, stacked, single)
                     row.diagnosis.update({who: pattern} if pattern else {})
         return rows
 

@@ -35,14 +35,17 @@ class Deviation:
     """`(bound, |error|)` of some elements, evenly spread, and of the worst: for a plot."""
 
 
-def deviation_of(got: Any, want: Any, bound: Any, dtype: np.dtype, excuse: Any = None) -> Deviation:
+def deviation_of(
+    got: Any, want: Any, bound: Any, dtype: np.dtype, excuse: Any = None, stacked: bool = False
+) -> Deviation:
+    """stacked: whether the first axis counts cotangents, so that places are named without it."""
     if got is None:
         # Of a leaf that only somebody else has, there is nothing to say.
         return Deviation(0.0, (), 0.0, 0.0, 0.0) if want is None else Deviation(problem="leaf is missing")
     if want is None or bound is None:
         return Deviation(problem="leaf is unknown to the oracle")
     if got.shape != want.shape:
-        return Deviation(problem=f"shape is {got.shape}, expected {want.shape}")
+        return Deviation(problem=f"shape is {got.shape[stacked:]}, expected {want.shape[stacked:]}")
     whole = want.dtype.kind in "bui"
     if (got.dtype.kind not in "bui") if whole else (got.dtype != dtype):
         return Deviation(problem=f"dtype is {got.dtype}, expected {dtype}")
@@ -60,7 +63,7 @@ def deviation_of(got: Any, want: Any, bound: Any, dtype: np.dtype, excuse: Any =
             error[~np.isfinite(want) & np.isinf(bound)] = 0  # rounding led the oracle there, and may lead back
             if excuse is not None:
                 error[excuse] = 0
-            problem = _not_finite(got, want, np.isinf(error))
+            problem = _not_finite(got, want, np.isinf(error), stacked)
         at = _argmax(error)
         max_abs = float(error[at])
         relative = float(max_abs / np.max(np.abs(want))) if max_abs else 0.0  # infinite against zeros
@@ -87,17 +90,37 @@ def _overflows(got: Any, want: Any, bound: Any, dtype: Any) -> Any:
     return beyond & np.isinf(got.astype(np.float64)) & (np.sign(got.astype(np.float64)) == np.sign(want))
 
 
-def _not_finite(got: Any, want: Any, where: Any) -> str | None:
+def _not_finite(got: Any, want: Any, where: Any, stacked: bool) -> str | None:
     """Who is NaN or infinite where the other is not, and at which elements."""
     if not where.any():
         return None
     first = tuple(np.argwhere(where)[0])
+    where = where.any(axis=0) if stacked else where
     at = f" at {places(where)}" if where.ndim else ""
     return f"is {_number(got[first])}{at}, where {_number(want[first])} is right"
 
 
 def _number(value: Any) -> str:
     return f"{value.item() if np.iscomplexobj(value) else float(value):.9g}".replace("nan", "NaN")
+
+
+def extent_of(got: Any, want: Any, bound: Any, excuse: Any, stacked: bool) -> str:
+    """Which elements are outside their bound, for any cotangent, in words; "" for a single number."""
+    with np.errstate(all="ignore"):
+        off = ~(np.abs(got.astype(want.dtype if want.dtype.kind == "c" else np.float64) - want) <= bound)
+    off &= ~same_number(got, want) if excuse is None else ~(same_number(got, want) | excuse)
+    nonzero = want != 0
+    if stacked:
+        off, nonzero = off.any(axis=0), nonzero.any(axis=0)
+    if not off.ndim:
+        return ""
+    count = int(np.count_nonzero(off))
+    if count == off.size:
+        return "at every element" if count > 1 else ""
+    if np.array_equal(off, nonzero):
+        return "at every element that should not be 0"
+    named = places(off)
+    return f"at {count:,} of {off.size:,} elements" + ("" if named.endswith("more") else f", {named}")
 
 
 def places(where: Any) -> str:

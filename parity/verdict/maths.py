@@ -52,7 +52,7 @@ def held(
     for tier in tiers:
         bounds = {leaf: sum(np.asarray(each.errors[leaf]) for each in tier) for leaf in tier[0].errors}
         own = {who: {leaf: bound + room.get(leaf, 0.0) for leaf, bound in bounds.items()} for who in got}
-        for row in compare(name, got, want, bounds, dtypes, own=own):
+        for row in compare(name, got, want, bounds, dtypes, own=own, stacked=True):
             if row.leaf not in best or not best[row.leaf].ok:
                 best[row.leaf] = row
         if all(row.ok for row in best.values()):  # a tier is made when it is asked for

@@ -1,19 +1,22 @@
 """Leaf by leaf: every implementation against the oracle, each element against its own bound."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..case.cotangents import NAMES
 from ..case.leaves import Leaves, same_bits, same_number
-from .deviation import OUTSIDE, Deviation, deviation_of, floor_of
+from .deviation import OUTSIDE, Deviation, deviation_of, extent_of, floor_of
 
 SURE = 1e-4
 """In a leaf whose bounds say nothing, elements that are known to this share of the largest are judged all the same."""
 APPROXIMATED = 2.0**-30
 """In float64, so much of a leaf's largest element is no error of maths: constants are typed with ten digits, and
 special functions approximated to as many."""
+SECOND = ("grad of grad", "forward over reverse")
+"""The checks of second derivatives."""
 
 TYPED = 2.0**-23
 """So much where torch is asked in float64 about arguments of float32 or less: its kernels have constants of float32,
@@ -39,6 +42,29 @@ class Row:
     """How many elements nothing can be said of."""
     reason: str = ""
     """Why not."""
+    extent: dict[str, str] = field(default_factory=dict)
+    """Who -> which elements of its leaf are outside their bound, in words and in the argument's own indices."""
+    cotangents: int = 0
+    """Over how many cotangents the leaf is stacked, along its first axis; 0: there is no such axis."""
+
+    @property
+    def own_shape(self) -> tuple[int, ...]:
+        """The shape without the axis of cotangents: that of the argument."""
+        return self.shape[1:] if self.cotangents else self.shape
+
+    def own_index(self, index: tuple[int, ...]) -> tuple[tuple[int, ...], int | None]:
+        """An index into the leaf as one into the argument, and the number of the cotangent."""
+        return (index[1:], index[0]) if self.cotangents and index else (index, None)
+
+    @staticmethod
+    def cotangent_named(number: int) -> str:
+        """`c2 (c0 + 2 c1)`: a cotangent, and what it is."""
+        return f"c{number} ({NAMES[number]})"
+
+    @property
+    def is_second(self) -> bool:
+        """Whether it is of a second derivative."""
+        return self.check.endswith(SECOND)
 
     @property
     def ok(self) -> bool:
@@ -76,6 +102,7 @@ def compare(
     own: Mapping[str, Leaves] | None = None,
     excused: Leaves | None = None,
     sampled: bool = False,
+    stacked: bool = False,
 ) -> list[Row]:
     """One Row for each leaf that the oracle or any implementation has: a missing leaf fails, and so does an extra one.
 
@@ -83,16 +110,20 @@ def compare(
     leaf must have. Integers must be equal, in whatever width a framework counts.
     raised: who, in place of leaves -> the error it raised; it fails every leaf. own: who -> other bounds for it alone.
     excused: elements that are not judged at all, where nobody's NaN counts. sampled: whether the bounds are no proofs.
+    stacked: whether the first axis of each `_bar` leaf counts cotangents.
     """
     names = dict.fromkeys([*oracle, *(name for leaves in got.values() for name in leaves)])
     rows = []
     for name in names:
         want, bound, excuse = oracle.get(name), bounds.get(name), (excused or {}).get(name)
         dtype = np.dtype(dtypes.get(name, np.float64))
-        deviations = {}
+        axis = stacked and name.endswith("_bar")
+        deviations, extent = {}, {}
         for who, leaves in got.items():
             allowed = (own or {}).get(who, bounds).get(name)
-            deviations[who] = deviation_of(leaves.get(name), want, allowed, dtype, excuse)
+            deviations[who] = deviation_of(leaves.get(name), want, allowed, dtype, excuse, axis)
+            if deviations[who].problem == OUTSIDE:
+                extent[who] = extent_of(leaves[name], want, allowed, excuse, axis)
         deviations |= {who: Deviation(problem=f"raised {error}") for who, error in (raised or {}).items()}
         shape = next(leaves[name].shape for leaves in (oracle, *got.values()) if name in leaves)
         floor = floor_of(want, bound)
@@ -100,7 +131,9 @@ def compare(
         if sampled and unjudged and floor is not None and floor > 1:  # they say nothing, and so call nobody wrong
             far = {who: d for who, d in deviations.items() if d.problem == OUTSIDE and _says_nothing(d, want, bound)}
             deviations |= {who: replace(deviation, problem=None) for who, deviation in far.items()}
-        row = Row(check, name, shape, dtype.name, deviations, {}, {}, floor, unjudged, reason)
+        row = Row(
+            check, name, shape, dtype.name, deviations, {}, {}, floor, unjudged, reason, extent, shape[0] if axis else 0
+        )
         index = row.worst[1].budget_index
         for who, leaves in {"oracle": oracle, **got}.items():
             leaf = leaves.get(name)

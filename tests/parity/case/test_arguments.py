@@ -247,3 +247,20 @@ def test_other_values_of_the_differentiated_leaves():
     np.testing.assert_array_equal(taken.leaves[0], X)
     with pytest.raises(ValueError):
         taken.with_diff([X])
+
+
+def test_every_argument_is_described():
+    keys = jax.random.split(jax.random.key(0), 3)
+    args = (keys, {"w": X, "n": I}, jnp.sin, (2, 3), X)
+    kwargs = {"mask": X > 1, "text": "a long sentence " * 9}
+    described = taken_apart(lambda keys, tree, f, shape, x: x, *args, static_argnums=(2, -2), kwargs=kwargs).described
+    assert list(described.items()) == [
+        ("keys", "keys random key[3]"),
+        ("tree['n']", "tree['n'] int32[3]"),
+        ("tree['w']", "tree['w'] float32[2,3]"),
+        ("x", "x float32[2,3]"),
+        ("f", "f = sin"),
+        ("shape", "shape = (2, 3)"),
+        ("mask", "mask = bool[2,3]"),
+        ("text", "text = 'a long sentence a long sentence a l ..."),
+    ]

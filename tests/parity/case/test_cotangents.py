@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback.parity.case.cotangents import DRAWN, draw_cotangents, given_cotangents
+from pullback.parity.case.cotangents import DRAWN, NAMES, draw_cotangents, given_cotangents
 
 DTYPES = [np.float64, np.float32, np.float16, jnp.bfloat16]
 
@@ -43,8 +43,9 @@ def test_drawn_for_complex_outputs(dtype):
 
 def test_a_report_counts_them_as_they_are_drawn():
     (drawn,) = draw_cotangents(outputs(np.float32, (2,)), seed=0)
-    last = DRAWN.split()[-2]
-    assert last == str(len(drawn) - 1), DRAWN
+    assert DRAWN.split()[-2] == f"c{len(drawn) - 1}" and NAMES[len(drawn) - 1] == DRAWN.split()[-1]
+    np.testing.assert_array_equal(drawn[2], drawn[0] + 2 * drawn[1])
+    assert NAMES[2] == "c0 + 2 c1" and f"c2 = {NAMES[2]}" in DRAWN and len(NAMES) == len(drawn) + 1  # and yours
 
 
 def test_each_output_has_cotangents_of_its_own():

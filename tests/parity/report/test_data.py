@@ -38,6 +38,8 @@ def test_json(rows, passing, outcome):
     report = Report.of({"net": "n"}, [outcome(rows, fallbacks=("lu",)), outcome(passing)], findings)
     data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert (data["schema"], data["ok"], data["about"], data["kinks"]) == (1, False, {"net": "n"}, 3)
+    assert [mistake["leaves"] for mistake in data["mistakes"]] == [["b1", "w1"], ["w1"]]
+    assert data["mistakes"][1]["extent"] == "at 1 of 4 elements, [1, 0]" and data["mistakes"][1]["index"] == [1, 0]
     assert data["culprits"] == ["custom_vjp", "torch"] and data["fallbacks"] == ["lu"]
     assert data["findings"] == [{"check": "kinks", "about": "x = 0", "status": "note", "text": "a convention"}]
     row = next(row for row in data["rows"] if row["leaf"] == "w1")

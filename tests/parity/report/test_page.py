@@ -83,10 +83,11 @@ def test_a_pass(passing):
 def test_a_failure(failing):
     page = Page(failing.to_html())
     assert page.text.startswith("FAIL - pullback parity ✗ FAIL: 2 of 2 leaves in 3 implementations disagree. Wrong: my")
-    assert f"FAIL net {LEAF}. {WHO}: outside the bound, 5e5× of it: half again too <large>; torch: raised" in page.text
-    assert f"At [1, 0]: oracle 1, right 1, {WHO} 1.5." in page.text
-    assert "FAIL net b1. torch: raised RuntimeError: <out> of & memory." in page.text
-    assert "FAIL transformations, vmap & scan: differs by <3e-2>" in page.text
+    assert f"net {LEAF} of {WHO} is wrong at 1 of 4 elements, [1, 0]: half again too <large>. At [1, 0] it" in page.text
+    assert "it is 1.500, and 1.000 is right (as right has it): 5e5 times as far off as rounding explains." in page.text
+    assert "torch raised RuntimeError: <out> of & memory. So nothing of it could be compared in net." in page.text
+    assert "transformations vmap & scan: differs by <3e-2>." in page.text
+    assert page.count("li") == 3 and page.text.index("What is wrong") < page.text.index("What ran")
     assert f"Not drawn: torch (raised RuntimeError: <out> of & memory): net b1, net {LEAF}." in page.text
     assert f"net {LEAF} 2×2 0 0.5 FAIL FAIL 0.5 1,0" in page.text, "each cell that fails says so"
     assert "kinks x = 0 note jax says 0, torch says 1" in page.text
@@ -97,7 +98,7 @@ def test_every_failure_is_told():
     got = {name: leaf + 1 for name, leaf in want.items()}
     rows = compare("net", {"ours": got}, want, dict.fromkeys(want, np.full(2, 1e-9)), {})
     page = Page(as_page(Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, ())])))
-    assert page.text.count("ours: outside the bound") == 20 and "more leaves" not in page.text
+    assert page.text.count("of ours is wrong at every element.") == 20 and " more." not in page.text
     assert "At most 8 leaves are named in the plot" in page.text
 
 

@@ -10,7 +10,7 @@ from pullback.parity import ParityError, Report
 def test_raise_if_failed(rows, passing, outcome):
     Report.of({"net": "n"}, [outcome(passing)]).raise_if_failed()
     report = Report.of({"net": "n"}, [outcome(rows)])
-    with pytest.raises(ParityError, match=r"FAIL  net w1. custom_vjp: outside the bound") as raised:
+    with pytest.raises(ParityError, match=r"net w1 of custom_vjp is wrong at 1 of 4 elements") as raised:
         report.raise_if_failed()
     assert raised.value.report is report and isinstance(raised.value, AssertionError)
 

@@ -45,11 +45,12 @@ def test_a_failure_names_who_what_and_where():
     next(row for row in report.rows if row.leaf == "w1").diagnosis["custom_vjp"] = "the sign is wrong"
     text = words(report)
     assert (
-        "FAIL net w1. custom_vjp: outside the bound, 5e5× of it: the sign is wrong; torch: raised RuntimeError" in text
+        "net w1 of custom_vjp is wrong at 1 of 4 elements, [1, 0]: the sign is wrong. At [1, 0] it is 1.500, and 1.000 "
+        "is right (as by hand has it): 5e5 times as far off as rounding explains." in text
     )
-    assert "At [1, 0]: oracle 1, by hand 1, custom_vjp 1.5." in text
+    assert "torch raised RuntimeError: out of memory." in text and text.index("What is wrong:") < text.index("verdict")
     assert text.endswith("FAIL: 2 of 2 leaves in 3 implementations disagree. Wrong: custom_vjp, torch.")
-    assert "Kink band: 3 of 10 gates" in text and "either side is right: at [1,2], ..." in text
+    assert "Kink band: 3 of 10 gates" in text and "either side is right: at [1,2] and others." in text
 
 
 def test_findings_are_grouped_and_failures_come_first():
@@ -118,9 +119,52 @@ def test_on_a_narrow_terminal(passing):
     assert row.split()[-1] == "pass", "the verdict is on the leaf's own line"
 
 
+def test_a_failure_on_a_narrow_terminal_and_in_a_pipe(monkeypatch):
+    report = report_of({"by hand": RIGHT, "custom_vjp": WRONG}, [Finding("kinks", "x", "FAIL", "differs " * 20)])
+    wide = str(report)
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = str(report)
+    assert max(map(len, narrow.splitlines())) <= 80 < max(map(len, wide.splitlines())) <= 116
+    assert "Under each implementation" in wide and "Under each implementation" not in narrow
+    for words_of in (" ".join(narrow.split()), " ".join(wide.split())):
+        assert "net w1 of custom_vjp is wrong at 1 of 4 elements, [1, 0]." in words_of
+    assert not [line for line in (*wide.splitlines(), *narrow.splitlines()) if line != line.rstrip()]
+
+
+@pytest.mark.parametrize("columns", ["", "wide", "-3", "0"])
+def test_columns_that_are_no_number_are_not_heeded(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert max(map(len, str(report_of({"ours": RIGHT})).splitlines())) > 100
+
+
+def test_the_primal_is_a_row_only_where_it_comes_off_otherwise():
+    def of(y, primal):
+        got = {"ours": {"y": np.array([y, 1], np.float32), "y (primal)": np.array([primal, 1], np.float32)}}
+        want = {"y": np.ones(2), "y (primal)": np.ones(2)}
+        rows = compare("float32", got, want, dict.fromkeys(want, np.full(2, 1e-6)), dict.fromkeys(want, np.float32))
+        return [row.leaf for row in Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, ())]).rows]
+
+    assert of(1, 1) == of(2, 2) == of(1, 1 + 2**-23) == ["y"]
+    assert sorted(of(1, 2)) == sorted(of(2, 1)) == sorted(of(2, 3)) == ["y", "y (primal)"]
+
+
+def test_a_cotangent_leaf_has_the_shape_of_its_argument():
+    want = {"x_bar": np.ones((5, 2, 3))}
+    got = {"x_bar": np.ones((5, 2, 3), np.float32)}
+    got["x_bar"][2, 1, 0] = 2
+    bounds, dtypes = {"x_bar": np.full((5, 2, 3), 1e-6)}, {"x_bar": np.float32}
+    rows = compare("float32", {"rule": got}, want, bounds, dtypes, stacked=True)
+    report = Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, ())])
+    line = next(line for line in str(report).splitlines() if line.startswith("float32 x_bar"))
+    assert line.split()[2] == "2×3" and " 1,0 c2 " in line
+    assert "At [1, 0], for cotangent c2 (c0 + 2 c1), it is 2.000" in words(report)
+    assert "the cotangent for which it is so" in words(report)
+    assert report.to_dict()["rows"][0]["shape"] == [5, 2, 3] and report.to_dict()["rows"][0]["cotangents"] == 5
+
+
 def test_a_bound_of_zero_is_named():
     got, want = {"y": np.ones(2, np.float32)}, {"y": np.zeros(2)}
     rows = compare("relu", {"ours": got}, want, {"y": np.zeros(2)}, {"y": np.float32})
     text = words(Report.of({"net": "n"}, [Outcome(rows, 0, 0, (), 0.5, ())]))
-    assert "ours: outside the bound, which is 0." in text
+    assert "relu y of ours is wrong at every element. At [0] it is 1.000, and 0 is right: nothing is rounded" in text
     assert " inf any FAIL" in text

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback.parity.verdict.deviation import OUTSIDE, deviation_of, floor_of, places
+from pullback.parity.verdict.deviation import OUTSIDE, deviation_of, extent_of, floor_of, places
 
 WANT = np.array([[1.0, -2.0], [4.0, 0.0]])
 BOUND = np.full((2, 2), 1e-6)
@@ -170,3 +170,41 @@ def test_the_floor_is_the_smallest_factor_that_is_sure_to_be_noticed():
     assert floor_of(WANT, BOUND) == pytest.approx(2e-6 / 4)
     assert floor_of(WANT, np.full((2, 2), np.inf)) == np.inf
     assert floor_of(0 * WANT, BOUND) is None and floor_of(None, BOUND) is None and floor_of(WANT, None) is None
+
+
+@pytest.mark.parametrize(
+    ("off", "said"),
+    [
+        (lambda x: x + 1, "at every element"),
+        (lambda x: x * 2, "at every element that should not be 0"),
+        (lambda x: x + np.array([[0, 0, 0], [1, 1, 1]]), "at 3 of 6 elements, [1, :]"),
+        (lambda x: x + np.array([[1, 0, 0], [0, 0, 1]]), "at 2 of 6 elements"),
+        (lambda x: np.where(x == 2, np.nan, x), "at 1 of 6 elements, [0, 2]"),
+    ],
+)
+def test_which_elements_are_outside(off, said):
+    want = np.arange(6.0).reshape(2, 3)
+    bound = np.full((2, 3), 1e-6)
+    assert extent_of(off(want), want, bound, None, False) == said
+    stack = np.stack([0 * want, want])
+    assert extent_of(off(stack), stack, np.stack([bound, bound]), None, True) == said, "in the argument's indices"
+
+
+def test_a_single_number_has_no_place():
+    assert extent_of(np.array(2.0), np.array(1.0), np.array(0.1), None, False) == ""
+    assert extent_of(np.array([2.0, 1.0]), np.array([1.0, 1.0]), np.full(2, 0.1), None, True) == ""
+
+
+def test_what_is_excused_is_not_outside():
+    want, excuse = np.zeros(3), np.array([True, False, False])
+    assert extent_of(want + 1, want, np.full(3, 0.1), excuse, False) == "at 2 of 3 elements, [1:3]"
+
+
+def test_places_leave_the_cotangent_out():
+    want = np.ones((5, 2, 3))
+    got = want.astype(np.float32)
+    got[3, 1] = np.nan
+    said = deviation_of(got, want, np.full(want.shape, 1e-6), np.dtype(np.float32), stacked=True).problem
+    assert said == "is NaN at [1, :], where 1 is right"
+    said = deviation_of(got[:, :1], want, want, np.dtype(np.float32), stacked=True).problem
+    assert said == "shape is (1, 3), expected (2, 3)"

@@ -1,8 +1,11 @@
+import pickle
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback.parity.verdict.diagnosis import diagnose
+from pullback.parity.verdict.diagnosis import Diagnosis, diagnose
 
 RNG = np.random.default_rng(0)
 WANT = RNG.standard_normal((5, 4, 3))
@@ -10,7 +13,7 @@ SQUARE = RNG.standard_normal((4, 4))
 U = 2.0**-24
 
 
-def said(got, want=WANT, dtype=np.float32, bound=None, **options):
+def said(got, want=WANT, dtype: Any = np.float32, bound: Any = None, **options):
     bound = np.abs(want) * 4 * float(jnp.finfo(dtype).eps) / 2 + 1e-30 if bound is None else bound
     return diagnose(np.asarray(got).astype(dtype), want, bound, dtype, **options)
 
@@ -43,9 +46,41 @@ def test_an_axis_of_two_does_not_explain_a_factor_of_two():
 
 
 def test_any_other_factor_is_named_as_a_figure():
-    assert said(1.25 * WANT, sizes={3}) == "1.25 times what it should be, everywhere"
-    assert said(-3 * WANT, sizes={3}) == "-3 times what it should be, everywhere"
-    assert said(1.001 * WANT) == "1.001 times what it should be, everywhere"
+    assert said(1.25 * WANT, sizes={3}) == "1.25 times what it should be"
+    assert said(-3 * WANT, sizes={3}) == "-3 times what it should be"
+    assert said(1.001 * WANT) == "1.001 times what it should be"
+    assert said(1.001 * WANT).kind == "factor" and said(-WANT).kind == "sign"
+
+
+@pytest.mark.parametrize(("off", "shown"), [(1e-12, "(1 + 1.0e-12)"), (-2.1e-6, "(1 - 2.1e-06)"), (3e-4, "1.0003")])
+def test_a_factor_is_never_one(off, shown):
+    bound = 4 * 2.0**-53 * np.abs(WANT)
+    assert said(WANT * (1 + off), dtype=np.float64, bound=bound) == f"{shown} times what it should be"
+
+
+@pytest.mark.parametrize(("dtype", "shown"), [(np.float16, "1.371"), (jnp.bfloat16, "1.37")])
+def test_a_factor_has_the_digits_that_its_dtype_knows(dtype, shown):
+    want = WANT.astype(dtype).astype(np.float64)
+    assert said(want * 1.3707, want, dtype).startswith(f"{shown} times")
+
+
+def test_what_a_factor_does_not_explain_is_no_factor():
+    near = WANT + 3e-6 * RNG.standard_normal(WANT.shape)
+    assert said(near, bound=1e-7 * np.ones(WANT.shape)).kind != "factor"
+    assert said(1.3 * WANT[0, 0, :1], WANT[0, 0, :1]) == "", "one number is some multiple of any other"
+
+
+@pytest.mark.parametrize(
+    ("factor", "text"),
+    [
+        (9 / 8, "9/8 times what it should be: n - 1 for n, or n for n - 1?"),
+        (8 / 9, "8/9 of what it should be: n for n - 1, or n - 1 for n?"),
+        (3.0, "√9 times what it should be, 9 the length of an axis: a root too many or too few?"),
+        (1 / 3, "1/√9 of what it should be, 9 the length of an axis: a root too many or too few?"),
+    ],
+)
+def test_factors_of_means_and_roots(factor, text):
+    assert said(WANT * factor, sizes={9}) == text
 
 
 def test_zeros():
@@ -57,6 +92,7 @@ def test_an_ignored_cotangent():
     text = "the same for every cotangent: the rule ignores its incoming cotangent"
     assert said(got, cotangent_axis=True) == text
     assert said(got) != text, "without an axis of cotangents there is none to ignore"
+    assert said(got, cotangent_axis=True).kind == "cotangent ignored"
     same = np.broadcast_to(WANT[:1], WANT.shape)
     assert said(2 * same, same, cotangent_axis=True).startswith("twice"), "as it should be"
 
@@ -66,6 +102,15 @@ def test_a_transpose():
     stack = RNG.standard_normal((5, 4, 4))
     assert said(np.swapaxes(stack, 1, 2), stack, cotangent_axis=True) == "the transpose of what it should be"
     assert said(np.zeros((3, 4)), np.zeros((4, 3))) == "the transpose?"
+    want = RNG.standard_normal((5, 4, 3))
+    mixed = np.swapaxes(want, 1, 2).reshape(want.shape)
+    assert said(mixed, want, cotangent_axis=True) == "the transpose of what it should be, reshaped"
+
+
+def test_the_axis_of_cotangents_is_not_turned():
+    stack = RNG.standard_normal((5, 5))  # five cotangents of five elements
+    assert said(stack.T, stack, cotangent_axis=True) == ""
+    assert said(np.zeros((5, 3)), np.zeros((3, 5)), cotangent_axis=True) == ""
 
 
 def test_another_shape_is_no_pattern():
@@ -85,7 +130,41 @@ def test_dropped_along_an_axis(axis, index, shown):
 def test_the_axis_of_cotangents_is_not_searched():
     got = WANT.copy()
     got[0] = 0
-    assert "axis 0" not in said(got, cotangent_axis=True)
+    assert said(got, cotangent_axis=True).kind != "drop"
+
+
+def test_axes_are_those_of_the_argument():
+    got = WANT.copy()
+    got[:, 2] = 0
+    assert said(got, cotangent_axis=True) == "zero at index 2 of axis 0, right elsewhere: dropped?"
+    assert said(np.roll(WANT, 1, 1), cotangent_axis=True) == "shifted by 1 along axis 0"
+
+
+def test_the_end_of_a_shift_need_not_come_round():
+    got = np.roll(WANT, 1, 1)
+    got[:, 0] = 0
+    assert said(got, cotangent_axis=True) == "shifted by 1 along axis 0"
+
+
+def test_a_few_elements_may_have_a_pattern():
+    got = WANT.copy()
+    got[:, 1, 2] *= -1
+    assert said(got, cotangent_axis=True) == "the sign is wrong, at [1, 2] only"
+    got[:, 1, 2] *= -1.01
+    assert said(got, cotangent_axis=True) == "1.01 times what it should be, at [1, 2] only"
+    got[:, 1, 2] = 0
+    assert said(got, cotangent_axis=True) == "zero at [1, 2], right elsewhere: dropped?"
+
+
+def test_with_a_single_output_one_element_shows_no_factor():
+    # Its cotangents are multiples of each other: whatever is linear in them has some factor.
+    want = np.array([1.5, -0.7, 0.1, 1, 0])[:, None] * RNG.standard_normal(6)
+    got = want.copy()
+    got[:, 2] *= 1.37
+    assert said(got, want, cotangent_axis=True, single_output=True) == ""
+    assert said(got, want, cotangent_axis=True) == "1.37 times what it should be, at [2] only"
+    got[:, 3] *= 1.37
+    assert said(got, want, cotangent_axis=True, single_output=True) == "1.37 times what it should be, at [2:4] only"
 
 
 def test_many_dropped_rows_are_shortened():
@@ -112,14 +191,29 @@ def test_reversed(axis):
     assert said(np.flip(WANT, axis)) == f"reversed along axis {axis}"
 
 
-@pytest.mark.parametrize(
-    ("bits", "name"), [(11, "TF32 or float16"), (8, "bfloat16")], ids=["11 bits kept", "8 bits kept"]
-)
-def test_a_lower_precision(bits, name):
-    mantissa, exponent = np.frexp(WANT)
-    rounded = np.ldexp(np.round(mantissa * 2**bits) / 2**bits, exponent)
-    expected = f"outside the bound of float32, inside that of {name}: lower precision used?"
-    assert said(rounded, bound=2 * U * np.abs(WANT)) == expected
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_rounded_to_a_coarser_dtype(name):
+    rounded = WANT.astype(jnp.dtype(name)).astype(np.float32)
+    text = said(rounded, bound=2 * U * np.abs(WANT))
+    assert text == f"every value is one of {name}: is it cast to {name} and back?" and text.kind == "precision"
+
+
+@pytest.mark.parametrize(("off", "name"), [(2.0**-12, "TF32 or float16"), (2.0**-8, "bfloat16")])
+def test_errors_that_look_like_a_lower_precision(off, name):
+    noisy = WANT * (1 + off * RNG.uniform(-1, 1, WANT.shape))
+    text = said(noisy, bound=2 * U * np.abs(WANT))
+    assert text == f"off as rounding to {name} would have it: lower precision used?" and text.kind == "precision"
+
+
+def test_the_right_values_in_another_dtype():
+    got = WANT.astype(jnp.bfloat16)
+    text = diagnose(got, WANT, 4 * U * np.abs(WANT), np.float32)
+    assert text == "the values are right, as far as bfloat16 holds them" and text.kind == "precision"
+    assert diagnose(-got, WANT, 4 * U * np.abs(WANT), np.float32) == "the sign is wrong"
+
+
+def test_it_survives_pickling():
+    assert pickle.loads(pickle.dumps(said(-WANT))).kind == "sign" and Diagnosis() == ""
 
 
 def test_bfloat16_is_no_lower_precision_for_bfloat16():

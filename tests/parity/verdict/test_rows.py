@@ -199,3 +199,21 @@ def test_complex_runs_are_as_far_apart_as_the_plane_says():
 )
 def test_another_shape_or_dtype_is_said(leaf, text):
     assert differing(y=leaf) == ("y", np.inf, text)
+
+
+def test_which_elements_are_outside_is_said_in_the_arguments_own_indices():
+    want = np.arange(1.0, 31).reshape(5, 2, 3)
+    got = want.copy()
+    got[2, 1, 0] += 1
+    row = one("x_bar", got, want, np.full(want.shape, 1e-5), stacked=True)
+    assert row.extent == {"ours": "at 1 of 6 elements, [1, 0]"}
+    assert (row.cotangents, row.own_shape, row.shape) == (5, (2, 3), (5, 2, 3))
+    assert row.own_index((2, 1, 0)) == ((1, 0), 2) and row.own_index(()) == ((), None)
+    flat = one("x_bar", got, want, np.full(want.shape, 1e-5))
+    assert flat.extent == {"ours": "at 1 of 30 elements, [2, 1, 0]"}
+    assert (flat.cotangents, flat.own_shape, flat.own_index((2, 1, 0))) == (0, (5, 2, 3), ((2, 1, 0), None))
+
+
+def test_only_cotangents_have_an_axis_of_cotangents():
+    row = one("y", np.ones((5, 3)), np.zeros((5, 3)), np.full((5, 3), 1e-5), stacked=True)
+    assert row.cotangents == 0 and row.extent == {"ours": "at every element"}
