@@ -88,11 +88,11 @@ class Failure:
         verdict = text.splitlines()[-1]
         self._text = f"{verdict}\n{Path(entry.path).name}:{entry.lineno + 1}: {str(entry.statement).strip()}\n\n{text}"
         # Where, and the message. Its first line is in pytest's summary; JUnit's attribute `message` has at least 500
-        # characters of it, so the table comes next, worst row first. (JUnit's text is the whole report.)
-        _about, _, table = text.partition("\n\n")
+        # characters of it, so what is wrong comes next. (JUnit's text is the whole report.)
+        _about, _, rest = text.partition("\n\n")
         self.reprcrash = crash
         self.reprcrash.path, self.reprcrash.lineno = str(entry.path), entry.lineno + 1
-        self.reprcrash.message = f"{verdict}\n{table}"
+        self.reprcrash.message = f"{verdict}\n{rest}"
 
     def __str__(self) -> str:
         return self._text

@@ -43,8 +43,9 @@ def as_text(report: ReportData) -> str:
     # Not for Jupyter: there, rich would show an output of its own beside the text.
     console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False)
     with console.capture() as capture:
-        console.print(*parts(report, width), sep="\n")
-    return "\n".join(line.rstrip() for line in capture.get().splitlines()).rstrip()
+        console.print(*list(parts(report, width))[:-1], sep="\n")
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    return "\n".join([*lines, verdict(report)])  # one line, however long: programs read it
 
 
 def as_html_fragment(report: ReportData) -> str:

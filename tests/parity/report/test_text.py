@@ -124,7 +124,9 @@ def test_a_failure_on_a_narrow_terminal_and_in_a_pipe(monkeypatch):
     wide = str(report)
     monkeypatch.setenv("COLUMNS", "80")
     narrow = str(report)
-    assert max(map(len, narrow.splitlines())) <= 80 < max(map(len, wide.splitlines())) <= 116
+    *narrow_lines, verdict = narrow.splitlines()
+    assert max(map(len, narrow_lines)) <= 80 < max(map(len, wide.splitlines())) <= 116
+    assert verdict == wide.splitlines()[-1], "in one line"
     assert "Under each implementation" in wide and "Under each implementation" not in narrow
     for words_of in (" ".join(narrow.split()), " ".join(wide.split())):
         assert "net w1 of custom_vjp is wrong at 1 of 4 elements, [1, 0]." in words_of
