@@ -88,7 +88,8 @@ def surveyed(unit: Unit) -> dict[str, Any]:
             warnings.simplefilter("ignore")
             report = parity.check(entry.fun, *args, torch=entry.torch, checks=checks)
     except Exception as error:
-        return row | {"verdict": "raised", "said": [f"{type(error).__name__}: {error}"[:300]]}
+        row |= {"verdict": "raised", "said": [f"{type(error).__name__}: {error}"[:300]]}
+        return row
     finally:
         row["seconds"] = round(time.perf_counter() - start, 2)
         jax.clear_caches()

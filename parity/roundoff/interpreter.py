@@ -147,22 +147,47 @@ def _stack(rows: list[Bounded], aval: Any) -> Bounded:
 
 
 def _while(rounding, eqn, *args):
-    def on(value: Bounded) -> bool:
+    def on(value: Bounded) -> Any:
         if np.any(error_of(value)):
             # Rounding may end the loop a step sooner or later; the bound follows the float64 values' way.
             rounding.fallbacks.add("while")
-        return bool(value.value)
+        return value.value
 
-    return loop(eqn, args, lambda inner, xs: evaluate(rounding, inner, xs), on)
+    def choose(going: Any, new: Bounded, old: Bounded) -> Bounded:
+        return select(Bounded(going, None), [old, new])
+
+    try:
+        return loop(eqn, args, lambda inner, xs: evaluate(rounding, inner, xs), on, choose)
+    except TooLong:
+        return fallback(rounding, eqn, *args)  # by jax, in its own dtype
 
 
-def loop(eqn: Any, args: Any, body: Callable[..., list[Any]], on: Callable[[Any], bool]) -> list[Any]:
-    """The outputs of a while loop: `body(jaxpr, inputs)` evaluates its condition and its step."""
+STEPS = 1000
+"""A while loop that takes more steps is not interpreted, at milliseconds a step."""
+
+
+class TooLong(Exception):
+    """A loop takes more than STEPS steps."""
+
+
+def loop(eqn: Any, args: Any, body: Callable[..., list[Any]], on: Callable[[Any], Any], choose: Any) -> list[Any]:
+    """The outputs of a while loop: `body(jaxpr, inputs)` evaluates its condition and its step.
+
+    Under vmap the condition is an array: `choose(going, new, old)` keeps the state of rows that have ended.
+    Raises TooLong.
+    """
     params = eqn.params
     n_cond, n_fixed = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
     state = list(args[n_fixed:])
-    while on(body(params["cond_jaxpr"], [*args[:n_cond], *state])[0]):
-        state = body(params["body_jaxpr"], [*args[n_cond:n_fixed], *state])
+    avals, steps = [var.aval for var in eqn.outvars], 0
+    while np.any(going := np.asarray(on(body(params["cond_jaxpr"], [*args[:n_cond], *state])[0]))):
+        if (steps := steps + 1) > STEPS:
+            raise TooLong
+        new = body(params["body_jaxpr"], [*args[n_cond:n_fixed], *state])
+        if going.ndim:
+            masks = [going.reshape(going.shape + (1,) * (len(aval.shape) - going.ndim)) for aval in avals]
+            new = [choose(*each) for each in zip(masks, new, state, strict=True)]
+        state = new
     return state
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .bounded import Bounded, Reals, Rounding, is_real
-from .interpreter import CALLS, apply, chosen, constant, inner_call, loop, scan, walk
+from .interpreter import CALLS, TooLong, apply, chosen, constant, inner_call, loop, scan, walk
 from .rules.comparisons import COMPARISONS
 from .rules.elementary import ELEMENTARY
 from .rules.linalg import backward, stored
@@ -84,6 +84,7 @@ def _spread(rounding: Rounding, x: Varied, dtype: Any) -> Spread:
 class _Sampler:
     def __init__(self, rounding: Rounding, rng: np.random.Generator):
         self.rounding, self.rng = rounding, rng
+        self.long: list[Any] = []  # loops that are not interpreted
 
     def evaluate(self, jaxpr: Any, args: list[Varied]) -> list[Varied]:
         consts = [self.constant(const, getattr(const, "dtype", None)) for const in getattr(jaxpr, "consts", ())]
@@ -99,8 +100,11 @@ class _Sampler:
             return self.evaluate(*inner_call(eqn, inputs))
         if name == "scan":
             return scan(eqn, inputs, self.evaluate, _row, _stack)
-        if name == "while":
-            return loop(eqn, inputs, self.evaluate, self.on)
+        if name == "while" and eqn not in self.long:
+            try:
+                return loop(eqn, inputs, self.evaluate, self.on, _chosen)
+            except TooLong:
+                self.long.append(eqn)
         if name == "cond":
             return self.cond(eqn, *inputs)
         moves = backward(self.rounding, eqn, [x.value[0] if x.varied else x.value for x in inputs])
@@ -176,10 +180,10 @@ class _Sampler:
         alone = near & (value == value[:1]).all(0)
         return value ^ (alone & (np.arange(SAMPLES + 1) % 3 == 1).reshape(-1, *[1] * rank))
 
-    def on(self, x: Varied) -> bool:
+    def on(self, x: Varied) -> Any:
         if x.varied and np.any(x.value != x.value[0]):
             self.rounding.fallbacks.add("while")
-        return bool(x.value[0] if x.varied else x.value)
+        return x.value[0] if x.varied else x.value
 
     def cond(self, eqn: Any, which: Varied, *args: Varied) -> list[Varied]:
         branches = eqn.params["branches"]
@@ -197,6 +201,12 @@ def _lifted(x: Varied, rank: int) -> Any:
     if not x.varied:
         return value[None] if value.ndim == rank else value
     return value.reshape(value.shape[0], *[1] * (rank - (value.ndim - 1)), *value.shape[1:])
+
+
+def _chosen(going: Any, new: Varied, old: Varied) -> Varied:
+    if not (new.varied or old.varied):
+        return Varied(np.where(going, new.value, old.value))
+    return Varied(np.where(going, _stacked(new), _stacked(old)), True)
 
 
 def _stacked(x: Varied) -> Any:

@@ -107,7 +107,9 @@ def _approximates(evaluation: "Evaluation", rows: list[Row], rule: Leaves) -> bo
     twin = evaluation.in_float64
     if not evaluation.is_home or twin is None:
         return False
-    bounds, want = evaluation.rounding(evaluation.case.plain).errors, evaluation.want
+    want, runs = evaluation.want, (evaluation.case.plain, evaluation.case.rule)
+    plain, own = (evaluation.rounding(run).errors for run in runs)
+    bounds = {name: np.maximum(plain[name], own[name]) for name in plain}
     if not all(row.ok for row in compare("", {"rule": rule}, want, bounds, in_float64(want))):
         return False
     try:

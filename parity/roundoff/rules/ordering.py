@@ -90,11 +90,13 @@ def _top_k(rounding, eqn, x):
 def _place(rounding, eqn, x):
     """argmax and argmin: every place counts whose element may be the largest."""
     (axis,) = eqn.params["axes"]
-    size = x.value if eqn.primitive.name == "argmax" else -x.value
+    values = x.value.astype(np.float64) if x.value.dtype.kind in "bu" else x.value
+    size = values if eqn.primitive.name == "argmax" else -values
     place = np.argmax(size, axis).astype(eqn.params["index_dtype"])
     if x.error is None:
         return Bounded(place, None)
-    possible = size + x.error >= np.max(size - x.error, axis, keepdims=True)
+    error = np.asarray(x.error, np.float64)
+    possible = size + error >= np.max(size - error, axis, keepdims=True)
     distance = np.abs(np.indices(size.shape)[axis] - np.expand_dims(place, axis))
     error = np.where(possible, distance, 0).max(axis)
     rounding.gate(error > 0)

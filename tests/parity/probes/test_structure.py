@@ -87,8 +87,9 @@ G = np.array([[1.0, 2.0], [3.0, -4.0], [7.0, -6.0], [1.0, 1.0], [0.0, 0.0]])
 BOUNDS = {"x_bar": np.full((5, 2), 1e-6), "w_bar": np.full((5, 2), 1e-6)}
 
 
-def linear(names=("x",), bounds=BOUNDS, **leaves):
-    findings = list(linearity_findings(list(names), leaves, bounds))
+def linear(names=("x",), bounds=BOUNDS, want=None, **leaves):
+    want = {f"{name}_bar": np.zeros_like(bounds[f"{name}_bar"]) for name in names} | (want or {})
+    findings = list(linearity_findings(list(names), leaves, bounds, want))
     assert {finding.check for finding in findings} <= {"linearity"}
     return {finding.about: (finding.status, finding.text) for finding in findings}
 
@@ -136,6 +137,15 @@ def test_no_bound_is_needed_where_it_is_exact():
 
 def test_nan_is_not_linear():
     assert linear(x_bar=changed(0, np.nan))["x_bar"][0] == "FAIL"
+
+
+def test_nan_is_no_fault_where_the_oracle_is_infinite_too():
+    infinite = {"x_bar": np.where(np.arange(5)[:, None] == 1, [np.inf, 0], 0)}
+    spoiled = 2 * G
+    spoiled[:, 0] = np.nan
+    assert linear(x_bar=spoiled, want=infinite)["x_bar"][0] == "pass"
+    spoiled[:, 1] = np.nan
+    assert linear(x_bar=spoiled, want=infinite)["x_bar"][0] == "FAIL"
 
 
 def test_each_argument_is_judged_for_itself():

@@ -247,15 +247,26 @@ def test_constants_count_only_if_they_are_asked_for():
     assert asked == pytest.approx(0.1 * U) and not_asked == 0
 
 
-def test_moved_arguments_carry_an_error():
-    x, n = np.array([1.5, -3], np.float32), np.array([2, 3])
-    traced, shapes = jax.make_jaxpr(lambda x, n: (x, n, jnp.maximum(x, 0.0)), return_shape=True)(x, n)
-    got = bounds_of(traced, shapes, (x, n), Rounding(F32, moved=2.0), False)
-    np.testing.assert_array_equal(got.errors[0], [3 * U, 6 * U])
+def test_a_subnormal_argument_may_be_flushed():
+    x, n = np.array([1.5, 1e-40, 0], np.float32), np.array([2, 3])
+    traced, shapes = jax.make_jaxpr(lambda x, n: (x, n, x * 2.0), return_shape=True)(x, n)
+    got = bounds_of(traced, shapes, (x, n), Rounding(F32), False)
+    np.testing.assert_array_equal(got.errors[0], [0, x[1].astype(np.float64), 0])
     np.testing.assert_array_equal(got.errors[1], [0, 0])
-    np.testing.assert_array_equal(got.errors[2], [3 * U, 0])
-    still = bounds_of(traced, shapes, (x, n), Rounding(F32), False)
-    assert all((errors == 0).all() for errors in still.errors)
+    assert got.errors[2][1] >= got.values[2][1] > 0
+    exactly = bounds_of(traced, shapes, (x, n), Rounding(np.float64), False)
+    assert all((errors == 0).all() for errors in exactly.errors[:2])
+
+
+def test_a_comparison_of_equal_numbers_may_go_either_way_if_that_is_asked():
+    slope = jax.grad(lambda x: jnp.where(x > 1, 3 * x, x).sum() + jnp.maximum(x, 2.0).sum() + jnp.abs(x).sum())
+    x = np.array([0, 1, 2, 3], np.float32)
+    traced, shapes = jax.make_jaxpr(slope, return_shape=True)(x)
+    strict, either = (
+        bounds_of(traced, shapes, (x,), Rounding(np.float64, inside=False, ties=t), False) for t in (False, True)
+    )
+    assert strict.errors.max() < 1e-14 and either.kinks == 3
+    assert (either.errors[:3] >= 0.5).all() and either.errors[3] < 1e-14
 
 
 def test_values_of_finer_arrays():
