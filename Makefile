@@ -28,7 +28,7 @@ endif
 GPU_VENV ?= .venv-gpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install parity parity-gpu test test-fast test-tpu scaling bench bench-compare mutants rivals notebooks notebooks-update export lint format wheel clean
+.PHONY: help install parity parity-gpu test test-fast test-tpu scaling bench bench-compare mutants survey rivals notebooks notebooks-update export lint format wheel clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -68,6 +68,9 @@ mutants: install  ## the check on the check: planted wrong rules caught, right r
 
 rivals: install  ## the same right and wrong rules through other checkers of gradients too (minutes)
 	@$(BIN)/python -m pullback.benchmarks.rivals
+
+survey: install  ## is a right gradient of jax called wrong, is a wrong one seen: 380 functions (15 minutes, goes on where it stopped)
+	@$(BIN)/python -m pullback.benchmarks.survey
 
 notebooks: install  ## run the lesson's notebooks; fails on an error or a kept output that is stale
 	@$(BIN)/python notebooks/execute.py

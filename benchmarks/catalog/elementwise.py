@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import torch
 from jax import lax
 
-from .entry import EXACT, Draw, Entry, between, entry, near, normal, positive, sized, whole
+from .entry import EXACT, Draw, Entry, between, entry, fixed, near, normal, positive, sized, whole
 
 ORDINARY = normal()
 SMALL = sized(1e-6, 1e-4)
@@ -227,7 +227,7 @@ def entries() -> list[Entry]:
             jnp.polyval,
             lambda p, x: sum(c * x ** (len(p) - 1 - k) for k, c in enumerate(p)),
             ordinary=(normal(5), normal()),
-            badly_conditioned=(lambda rng: normal(5)(rng) * 0 + [1, -4, 6, -4, 1], near(1, off=0.1)),
+            badly_conditioned=(fixed(1, -4, 6, -4, 1), near(1, off=0.1)),
             small=(normal(5), SMALL),
         ),
         entry(

@@ -1,4 +1,4 @@
-"""The survey's disagreements, each computed once more with 50 digits (mpmath): who is right?"""
+"""Disputed values, each computed once more with 50 digits (mpmath): who is right?"""
 
 from collections.abc import Callable
 from typing import Any
@@ -56,7 +56,7 @@ if __name__ == "__main__":
         jax=float(jax.nn.gelu(F32(x), approximate=False)),
         torch=float(nn.gelu(torch.tensor(x))),
     )
-    x, t = -3.0594797, 0.055628117  # the survey's worst element
+    x, t = -3.0594797, 0.055628117  # where torch's formula is worst
     show(
         f"value of sigmoid cross-entropy at {x:g}, {t:g}",
         mp.log1p(mp.exp(exactly(x))) - exactly(t) * exactly(x),

@@ -1,5 +1,6 @@
 """Walks a jaxpr, equation by equation, with each value's error bound: calls, loops and branches included."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -156,14 +157,18 @@ def _while(rounding, eqn, *args):
     def choose(going: Any, new: Bounded, old: Bounded) -> Bounded:
         return select(Bounded(going, None), [old, new])
 
-    try:
-        return loop(eqn, args, lambda inner, xs: evaluate(rounding, inner, xs), on, choose)
-    except TooLong:
-        return fallback(rounding, eqn, *args)  # by jax, in its own dtype
+    if eqn.params["body_jaxpr"] not in LONG:
+        try:
+            return loop(eqn, args, lambda inner, xs: evaluate(rounding, inner, xs), on, choose)
+        except TooLong:
+            pass
+    return fallback(rounding, eqn, *args)  # by jax, in its own dtype
 
 
-STEPS = 1000
+STEPS = 500
 """A while loop that takes more steps is not interpreted, at milliseconds a step."""
+LONG: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The bodies of loops that were found to take more: they are not tried again."""
 
 
 class TooLong(Exception):
@@ -182,6 +187,7 @@ def loop(eqn: Any, args: Any, body: Callable[..., list[Any]], on: Callable[[Any]
     avals, steps = [var.aval for var in eqn.outvars], 0
     while np.any(going := np.asarray(on(body(params["cond_jaxpr"], [*args[:n_cond], *state])[0]))):
         if (steps := steps + 1) > STEPS:
+            LONG.add(params["body_jaxpr"])
             raise TooLong
         new = body(params["body_jaxpr"], [*args[n_cond:n_fixed], *state])
         if going.ndim:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .bounded import Bounded, Reals, Rounding, is_real
-from .interpreter import CALLS, TooLong, apply, chosen, constant, inner_call, loop, scan, walk
+from .interpreter import CALLS, LONG, TooLong, apply, chosen, constant, inner_call, loop, scan, walk
 from .rules.comparisons import COMPARISONS
 from .rules.elementary import ELEMENTARY
 from .rules.linalg import backward, stored
@@ -84,7 +84,6 @@ def _spread(rounding: Rounding, x: Varied, dtype: Any) -> Spread:
 class _Sampler:
     def __init__(self, rounding: Rounding, rng: np.random.Generator):
         self.rounding, self.rng = rounding, rng
-        self.long: list[Any] = []  # loops that are not interpreted
 
     def evaluate(self, jaxpr: Any, args: list[Varied]) -> list[Varied]:
         consts = [self.constant(const, getattr(const, "dtype", None)) for const in getattr(jaxpr, "consts", ())]
@@ -100,11 +99,11 @@ class _Sampler:
             return self.evaluate(*inner_call(eqn, inputs))
         if name == "scan":
             return scan(eqn, inputs, self.evaluate, _row, _stack)
-        if name == "while" and eqn not in self.long:
+        if name == "while" and eqn.params["body_jaxpr"] not in LONG:
             try:
                 return loop(eqn, inputs, self.evaluate, self.on, _chosen)
             except TooLong:
-                self.long.append(eqn)
+                pass
         if name == "cond":
             return self.cond(eqn, *inputs)
         moves = backward(self.rounding, eqn, [x.value[0] if x.varied else x.value for x in inputs])
