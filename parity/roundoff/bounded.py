@@ -119,6 +119,7 @@ class Rounding:
         self.kink_at: list[tuple[int, ...]] = []
         self.fallbacks: set[str] = set()
         self.opaque: set[str] = set()
+        self.without_bound = False  # whether something was met of whose rounding nothing is known
 
     def u_of(self, dtype: Any) -> float:
         """u of an operation whose result has that dtype."""

@@ -74,7 +74,8 @@ def bounds_of(closed: Any, shapes: Any, args: Any, rounding: Rounding, sampled: 
         errors = [
             _where_finite(value, np.asarray(error_of(x), np.float64)) for value, x in zip(values, outputs, strict=True)
         ]
-        if sampled and any(map(_says_little, values, errors, [rounding.u] * len(values))):
+        little = any(map(_says_little, values, errors, [rounding.u] * len(values)))
+        if sampled and little and not rounding.without_bound:
             rounding.gates, rounding.kinks, rounding.kink_at = 0, 0, []
             estimated = bool(rounding.fallbacks)  # then what was carried is no bound, and may be too small
             found = spreads(rounding, closed, inputs)

@@ -162,7 +162,11 @@ def _while(rounding, eqn, *args):
             return loop(eqn, args, lambda inner, xs: evaluate(rounding, inner, xs), on, choose)
         except TooLong:
             pass
-    return fallback(rounding, eqn, *args)  # by jax, in its own dtype
+    # By jax, in its own dtype. Its inputs are not moved for an estimate: a loop so changed may never end.
+    rounding.opaque.add("while")
+    rounding.without_bound = True
+    values = in_its_own(eqn, *[x.value for x in args])
+    return [Bounded(value, np.full(value.shape, np.inf) if value.dtype.kind in "fc" else None) for value in values]
 
 
 STEPS = 500
