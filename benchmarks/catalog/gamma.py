@@ -3,7 +3,7 @@
 import torch
 from jax.scipy import special as jsp
 
-from .entry import EXACT, Entry, between, entry, near, positive
+from .entry import Entry, between, entry, near, positive
 
 S = torch.special
 POSITIVE = positive(0.1, 5)
@@ -47,14 +47,6 @@ def entries() -> list[Entry]:
             "jsp.polygamma, 3",
             lambda x: jsp.polygamma(3, x),
             lambda x: S.polygamma(3, x),
-            ordinary=positive(0.5, 5),
-            large=positive(1e2, 1e3),
-        ),
-        entry(
-            "jsp.zeta",
-            lambda x: jsp.zeta(3.0, x),
-            lambda x: S.polygamma(2, x) / -2,
-            EXACT,
             ordinary=positive(0.5, 5),
             large=positive(1e2, 1e3),
         ),

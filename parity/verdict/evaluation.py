@@ -15,8 +15,8 @@ from ..roundoff.bounded import Rounding, unit_roundoff
 from ..roundoff.bounds import Bounds, bounds_of
 from .arithmetic import judge_rule, judge_torch, leave_out_torch_without_kernel, rounds_inside
 from .comparison import Comparison
-from .conventions import conventions
 from .finding import Finding
+from .kink_sides import conventions
 from .maths import maths_rows
 from .rows import Row, apart
 from .slopes import Slope, measured_slopes
@@ -137,14 +137,10 @@ class Evaluation:
         for name in ("want", "maths_rows", "beside", "values", "opaque", "conventions", "in_float64"):
             self.__dict__.pop(name, None)
 
-    def keep_rules(self) -> None:
-        """From now on the rule's own primal keeps its rules: without them it cannot be differentiated."""
-        self.case = replace(self.case, stripped=self.case.rule)
-        self.forget()
-
-    def distrust_reference(self) -> None:
-        """From now on the reference is one of the candidates only: the rule's own primal takes its place."""
-        self.case = replace(self.case, distrusts_reference=True)
+    def look_at(self, **changes: Any) -> None:
+        """From now on at the case with these changes: `distrusts_reference=True`, so that the reference is one of the
+        candidates only; `stripped=case.rule`, so that the rule's own primal keeps its rules."""
+        self.case = replace(self.case, **changes)
         self.forget()
 
     @cached_property

@@ -81,14 +81,14 @@ def _opaque(evaluation: Evaluation) -> tuple[str, ...]:
     except Exception as error:
         if evaluation.case.reference is None or evaluation.case.distrusts_reference:
             if evaluation.case.plain is not evaluation.case.rule and evaluation.of_rule is not None:
-                evaluation.keep_rules()
+                evaluation.look_at(stripped=evaluation.case.rule)
                 text = f"{plain}, cannot be differentiated ({first_line(error)}): the rule is held against itself"
                 evaluation.findings.append(Finding("oracle", "own primal", "note", text))
                 return _opaque(evaluation)
             text = f"nothing to compare with: {plain} cannot be evaluated in float64: {first_line(error)}"
             raise ValueError(text) from error
         evaluation.findings.append(Finding("oracle", plain, "FAIL", f"cannot be evaluated: {first_line(error)}"))
-    evaluation.distrust_reference()
+    evaluation.look_at(distrusts_reference=True)
     return _opaque(evaluation)
 
 
@@ -124,7 +124,7 @@ def _resolve(evaluation: Evaluation, differ: list[Row]) -> None:
 def _take_side(evaluation: Evaluation, side: str) -> None:
     evaluation.oracle_is_torch = side == "torch"
     if evaluation.oracle_is_torch:
-        evaluation.distrust_reference()
+        evaluation.look_at(distrusts_reference=True)
         rows = torch_rows(evaluation)
         evaluation.torch_agrees = all(row.ok for row in rows)
 

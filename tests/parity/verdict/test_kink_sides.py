@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pullback.parity.case.case import take_up
-from pullback.parity.verdict.conventions import conventions
 from pullback.parity.verdict.evaluation import Evaluation
+from pullback.parity.verdict.kink_sides import conventions
 
 X = np.array([[0, 1, -2], [3, 3, 0.5]], np.float32)
 
