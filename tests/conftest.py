@@ -32,6 +32,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache" / cpu
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+# A worker of pytest-xdist says 80, and reports are as wide as that then.
+os.environ.pop("COLUMNS", None)
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two workers on two cores: torch's second thread would wait for the other worker, and burn its time.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

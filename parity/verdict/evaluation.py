@@ -134,7 +134,7 @@ class Evaluation:
 
     def forget(self) -> None:
         """Whatever depends on who is the oracle."""
-        for name in ("want", "maths_rows", "beside", "values", "opaque", "conventions", "in_float64"):
+        for name in ("want", "maths_rows", "beside", "values", "opaque", "conventions"):
             self.__dict__.pop(name, None)
 
     def look_at(self, **changes: Any) -> None:
@@ -230,9 +230,8 @@ class Evaluation:
         rule.without_vmap()
         return True
 
-    @cached_property
-    def in_float64(self) -> "Evaluation | None":
-        """The same case traced in float64; None where it is that already, or cannot be."""
+    def traced_in_float64(self) -> "Evaluation | None":
+        """The same case in float64, with the same oracle; None where it is that already, or cannot be."""
         try:
             return None if self.case.dtype == np.float64 else self.cast(np.float64)
         except TypeError:

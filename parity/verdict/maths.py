@@ -104,7 +104,7 @@ def maths_rows(evaluation: "Evaluation") -> list[Row]:
 def _approximates(evaluation: "Evaluation", rows: list[Row], rule: Leaves) -> bool:
     """Whether rule and oracle differ only in what is traced for their dtype: they agree when traced in float64, and
     here by what the arguments' dtype rounds. Polynomials of few terms, and limits such as that dtype's eps, do that."""
-    twin = evaluation.in_float64
+    twin = evaluation.traced_in_float64()
     if not evaluation.is_home or twin is None:
         return False
     want, runs = evaluation.want, (evaluation.case.plain, evaluation.case.rule)

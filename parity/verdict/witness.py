@@ -67,7 +67,7 @@ def _off(rows: list[Row]) -> float:
 
 
 def _agree_when_traced_in_float64(evaluation: Evaluation) -> bool:
-    twin = evaluation.in_float64
+    twin = evaluation.traced_in_float64()
     if twin is None:
         return False
     try:

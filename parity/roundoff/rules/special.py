@@ -35,7 +35,7 @@ class Special(NamedTuple):
     cell: Callable[[Reals], Reals] | None = None
     """Numbers the intervals between poles: an error that reaches into the next one has no bound."""
     fixed: tuple[int, ...] = ()
-    """Arguments that are whole numbers by their meaning, and are not moved."""
+    """Arguments that are whole numbers by their meaning, and have no error, whatever made them."""
 
 
 def _rule(name: str) -> Rule:
@@ -44,7 +44,7 @@ def _rule(name: str) -> Rule:
     def rule(rounding: Rounding, eqn, *inputs: Bounded):
         if any(x.value.dtype.kind == "c" for x in inputs):
             return fallback(rounding, eqn, *inputs)
-        values = [x.value for x in inputs]
+        values = [np.rint(x.value) if i in function.fixed else x.value for i, x in enumerate(inputs)]
         value = function.value(*values)
         if rounding.values_only:
             return Bounded(value, None)
@@ -52,7 +52,7 @@ def _rule(name: str) -> Rule:
         half = rounding.u_of(eqn.outvars[0].aval.dtype) > FLOAT32_U
         u = FLOAT32_U if half else rounding.u_of(eqn.outvars[0].aval.dtype)
         errors = [
-            (0.0 if x.error is None else x.error) + (0 if i in function.fixed else function.moved * u * np.abs(x.value))
+            0.0 if i in function.fixed else (0.0 if x.error is None else x.error) + function.moved * u * np.abs(x.value)
             for i, x in enumerate(inputs)
         ]
         own = function.absolute * u + (0.0 if function.inside is None else 8 * u * function.inside(*values))

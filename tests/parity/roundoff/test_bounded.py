@@ -101,16 +101,18 @@ def test_a_dtype_inside_counts_if_it_is_coarser_and_asked_for():
     assert Rounding(np.float32, inside=False).rounded(half, np.float64(1), None).error == pytest.approx(2.0**-24)
 
 
-def test_arguments_may_be_moved():
-    leaf = np.array([1.5, -4], np.float32)
-    assert Rounding(np.float32).argument(leaf).error is None
-    np.testing.assert_array_equal(Rounding(np.float32, moved=2.0).argument(leaf).error, 2 * 2.0**-24 * np.abs(leaf))
+def test_arguments_are_exact_but_for_subnormal_ones():
+    leaf = np.array([1.5, -1e-40], np.float32)
+    assert Rounding(np.float32).argument(leaf[:1]).error is None
+    np.testing.assert_array_equal(Rounding(np.float32).argument(leaf).error, [0, np.abs(leaf[1]).astype(np.float64)])
+    assert Rounding(np.float64).argument(leaf).error is None, "float64 has that number"
+    assert Rounding(np.float16).argument(np.array([1e-7], np.float16)).error is None, "these are not flushed"
     for whole in (np.array([3]), np.array([True]), jax.random.key(0)):
-        assert Rounding(np.float32, moved=2.0).argument(whole).error is None
+        assert Rounding(np.float32).argument(whole).error is None
 
 
 def test_roundings_that_are_asked_the_same_have_the_same_key():
-    asked = [{}, {"inside": False}, {"constants": False}, {"moved": 1.0}, {"product_u": 0.1}]
+    asked = [{}, {"inside": False}, {"constants": False}, {"ties": True}, {"product_u": 0.1}]
     keys = {Rounding(dtype, **more).key for more in asked for dtype in (np.float32, jnp.bfloat16) for _ in "ab"}
     assert len(keys) == 10
 

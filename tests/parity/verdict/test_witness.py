@@ -1,5 +1,7 @@
 """Torch in float64 as a witness; what choose_oracle makes of it is in test_oracle.py."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,7 @@ from pullback.parity.verdict.witness import (
 X = np.array([0.3, -1.25, 2], np.float32)
 
 
-def evaluation(fun, theirs, x=X, reference=None):
+def evaluation(fun, theirs, x: Any = X, reference=None):
     return Evaluation(take_up(fun, (x,), torch=theirs, reference=reference))
 
 
@@ -31,10 +33,10 @@ def wrong(rows):
 
 def test_rows_are_held_by_float64s_bounds_and_what_is_given_beside():
     it = evaluation(jnp.sin, lambda x: torch.sin(x) * (1 + 1e-7))
-    assert wrong(torch_rows(it)) == {"y", "x_bar"}
+    assert wrong(torch_rows(it)) == {"y", "y (primal)", "x_bar"}
     room = {name: np.full(leaf.shape, 1e-5) for name, leaf in it.want.items()}
     assert wrong(torch_rows(it, room)) == set() and wrong(differ_by_more(it)) == set()
-    assert wrong(differ_by_more(evaluation(jnp.sin, lambda x: torch.sin(x) * 1.0001))) == {"y", "x_bar"}
+    assert wrong(differ_by_more(evaluation(jnp.sin, lambda x: torch.sin(x) * 1.0001))) == {"y", "y (primal)", "x_bar"}
 
 
 def test_the_plain_functions_name():

@@ -1,6 +1,7 @@
 """The formulas, held against what really comes of a matrix that is moved."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ def eqn(**params):
 
 
 def lu(a):
-    order, low, up = scipy.linalg.lu(a, p_indices=True)
+    factors: Any = scipy.linalg.lu(a, p_indices=True)
+    order, low, up = factors
     return [np.tril(low, -1) + up, np.arange(len(a)), np.argsort(order)]
 
 

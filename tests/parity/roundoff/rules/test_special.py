@@ -1,5 +1,7 @@
 """Special functions: jax's and torch's results lie inside, and the bounds are not much wider than they need to be."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import mpmath
@@ -38,7 +40,7 @@ INPUTS = {
     "igamma_grad_a": ([POSITIVE, MORE], None),
     "regularized_incomplete_beta": ([POSITIVE, MORE, UNIT], None),
 }
-IN_JAX = {"regularized_incomplete_beta": jax.lax.betainc}
+IN_JAX: dict[str, Any] = {"regularized_incomplete_beta": jax.lax.betainc}
 
 
 def test_each_is_tried():
@@ -58,7 +60,7 @@ def share(got, want):
 def test_jax_and_torch_stay_inside(name, dtype):
     args, in_torch = INPUTS[name]
     args = [np.asarray(arg).astype(dtype) for arg in args]
-    fun = IN_JAX.get(name) or getattr(jax.lax, name)
+    fun: Any = IN_JAX.get(name) or getattr(jax.lax, name)
     want = rounding_bounds(fun, *args, dtype=dtype)
     assert want.fallbacks == want.opaque == ()
     assert 0.05 < share(jax.jit(fun)(*args), want) <= 1
