@@ -179,7 +179,8 @@ def markdown(table: list[list[str]]) -> str:
 
 def about(count: int, minutes: float) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "chex", "torch", "pullback"))
-    return f"{count} functions, {minutes:.0f} minutes; {versions}, Python {platform.python_version()}; on a CPU with {os.cpu_count()} cores."
+    on = f"Python {platform.python_version()}; on a CPU with {os.cpu_count()} cores"
+    return f"{count} functions, {minutes:.0f} minutes; {versions}, {on}."
 
 
 def written(page: str, made: str) -> str:
