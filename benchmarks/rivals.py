@@ -177,9 +177,10 @@ def markdown(table: list[list[str]]) -> str:
     return "\n".join([head, "|---" + "|---:" * (len(table[0]) - 1) + "|", *body])
 
 
-def about(count: int) -> str:
+def about(count: int, minutes: float) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "chex", "torch", "pullback"))
-    return f"{count} functions; {versions}, Python {platform.python_version()}; on a CPU with {os.cpu_count()} cores."
+    on = f"Python {platform.python_version()}; on a CPU with {os.cpu_count()} cores"
+    return f"{count} functions, {minutes:.0f} minutes; {versions}, {on}."
 
 
 def written(page: str, made: str) -> str:
@@ -199,7 +200,9 @@ def main() -> None:
     if asked.write and not PAGE.is_file():
         sys.exit(f"pullback: {PAGE} does not exist: run this in the root of a checkout")
     entries = planted.chosen(asked.functions)
+    start = time.perf_counter()
     tallies = measured(entries)
+    said = about(len(entries), (time.perf_counter() - start) / 60)
     tables = rows(tallies), rows_of_errors(tallies)
     console = Console(width=150, highlight=False, markup=False)
     for table in tables:
@@ -207,9 +210,9 @@ def main() -> None:
     for name, tally in tallies.items():
         for note in dict.fromkeys(tally.notes):
             console.print(f"{name}: {note}")
-    console.print(about(len(entries)))
+    console.print(said)
     if asked.write:
-        made = "\n\n".join([*map(markdown, tables), about(len(entries))])
+        made = "\n\n".join([*map(markdown, tables), said])
         PAGE.write_text(written(PAGE.read_text(), made))
 
 
