@@ -42,7 +42,7 @@ def test_what_jax_does_wrong_is_found():
 
 
 def test_errors_below_their_floor_are_not_expected_to_be_caught():
-    evaluation = choose_oracle(Evaluation(take_up(lambda x: jnp.sin(x) * x, (np.array([1.3, -2.1], jnp.bfloat16),))))
+    evaluation = choose_oracle(Evaluation(take_up(lambda x: jnp.sin(x) * x, (np.array([1.3, -2.1], np.float16),))))
     found = {kind: (above, caught) for kind, _, above, caught in planted(evaluation)}
     assert found["times 1.001"] == (False, False) and found["cotangent ignored"] == (True, True)
 
