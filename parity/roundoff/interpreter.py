@@ -12,7 +12,7 @@ from .bounded import Bounded, Rounding, Rule, error_of, exact, is_real, unit_rou
 from .estimates import fallback, in_its_own
 from .registry import RULES
 from .rules.comparisons import COMPARISONS, select
-from .rules.movement import VIEWS
+from .rules.movement import COLLECTIVES, VIEWS
 
 
 def evaluate(rounding: Rounding, jaxpr: Any, args: list[Bounded]) -> list[Bounded]:
@@ -77,13 +77,15 @@ def constant(rounding: Rounding, value: Any, dtype: Any) -> Bounded:
     return x if short.all() else Bounded(x.value, np.where(short, 0, slip))
 
 
-OF_WHOLE_NUMBERS = {*VIEWS, *COMPARISONS, "select_n", "concatenate", "iota", "add", "sub"}
+OF_WHOLE_NUMBERS = {*VIEWS, *COMPARISONS, *COLLECTIVES, "axis_index", "select_n", "concatenate", "iota", "add", "sub"}
 """Whose rules are those of whole numbers too; other operations on them are jax's own."""
 
 
 def apply(rounding: Rounding, eqn: Any, inputs: list[Bounded]) -> list[Bounded]:
     """The outputs of one equation."""
     name = eqn.primitive.name
+    if is_call(eqn):
+        return _call(rounding, eqn, *inputs)
     if name in CONTROL:
         return CONTROL[name](rounding, eqn, *inputs)
     rounds = any(is_real(atom.aval.dtype) for atom in (*eqn.invars, *eqn.outvars))
@@ -210,10 +212,15 @@ def inner_call(eqn: Any, args: Any) -> tuple[Any, list[Any]]:
     return next(eqn.params[key] for key in ("jaxpr", "call_jaxpr", "call") if key in eqn.params), list(args)
 
 
+def is_call(eqn: Any) -> bool:
+    """Whether a primitive only calls; a shard_map on one device does."""
+    return eqn.primitive.name in CALLS or (eqn.primitive.name == "shard_map" and eqn.params["mesh"].size == 1)
+
+
 def _call(rounding, eqn, *args):
     return evaluate(rounding, *inner_call(eqn, args))
 
 
 CALLS = ("jit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2")
 CALLS += ("custom_linear_solve", "custom_vmap_call")
-CONTROL: dict[str, Rule] = dict.fromkeys(CALLS, _call) | {"cond": _cond, "scan": _scan, "while": _while}
+CONTROL: dict[str, Rule] = {"cond": _cond, "scan": _scan, "while": _while}

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .bounded import Bounded, Reals, Rounding, is_real
-from .interpreter import CALLS, LONG, TooLong, apply, chosen, constant, inner_call, loop, scan, walk
+from .interpreter import LONG, TooLong, apply, chosen, constant, inner_call, is_call, loop, scan, walk
 from .rules.comparisons import COMPARISONS
 from .rules.elementary import ELEMENTARY
 from .rules.linalg import backward, stored
@@ -95,7 +95,7 @@ class _Sampler:
 
     def apply(self, eqn: Any, inputs: list[Varied]) -> list[Varied]:
         name = eqn.primitive.name
-        if name in CALLS:
+        if is_call(eqn):
             return self.evaluate(*inner_call(eqn, inputs))
         if name == "scan":
             return scan(eqn, inputs, self.evaluate, _row, _stack)

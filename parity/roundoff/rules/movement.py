@@ -82,7 +82,8 @@ VIEWS = {
     "slice": _slice,
     "rev": lambda params, array: np.flip(array, params["dimensions"]),
 }
-VIEWS |= dict.fromkeys(("copy", "copy_p", "stop_gradient"), lambda params, array: array)
+UNCHANGED = ("copy", "copy_p", "stop_gradient", "name", "reshard", "sharding_constraint", "layout_constraint")
+VIEWS |= dict.fromkeys(UNCHANGED, lambda params, array: array)
 PARTS = {"real": np.real, "imag": np.imag, "conj": np.conj}
 
 
@@ -110,6 +111,14 @@ def _padded(array: Reals, filling: Reals, config: Any) -> Reals:
     return padded[tuple(slice(max(-low, 0), size - max(-high, 0)) for size, (low, high, _) in ends)]
 
 
+COLLECTIVES = ("psum", "psum_invariant", "pmax", "pmin", "pvary", "pbroadcast", "device_put")
+
+
+def _alone(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Any:
+    """What one device sends and sums with itself: the interpreter enters a shard_map of one device only."""
+    return list(inputs) if eqn.primitive.multiple_results else inputs[0]
+
+
 def _empty(rounding: Rounding, eqn: Any) -> Bounded:
     aval = eqn.outvars[0].aval  # whatever is in it is overwritten
     return exact(np.zeros(aval.shape), None if is_real(aval.dtype) else aval.dtype)
@@ -131,3 +140,5 @@ def _complex(rounding: Rounding, eqn: Any, x: Bounded, y: Bounded) -> Bounded:
 RULES: dict[str, Rule] = dict.fromkeys(PLACES, _move) | dict.fromkeys(JOINED, _join) | dict.fromkeys(VIEWS, _view)
 RULES |= dict.fromkeys(PARTS, _part) | {"complex": _complex, "iota": _iota, "pad": _pad}
 RULES |= dict.fromkeys(("empty", "empty2"), _empty)
+RULES |= dict.fromkeys(COLLECTIVES, _alone)
+RULES["axis_index"] = lambda rounding, eqn: exact(0, eqn.outvars[0].aval.dtype)

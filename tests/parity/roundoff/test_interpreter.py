@@ -190,3 +190,21 @@ def test_a_linear_solve_is_looked_into():
     want = rounding_bounds(lambda x, b: b / x, X, 2 * X[::-1].copy(), dtype=np.float32)
     np.testing.assert_array_equal(got.values, want.values)
     np.testing.assert_array_equal(got.errors, want.errors)
+
+
+def test_a_shard_map_on_one_device_is_looked_into():
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.sharding.PartitionSpec("data")
+
+    def body(x):
+        mean = jax.lax.psum(x.sum(0, keepdims=True), "data") / (4.0 + jax.lax.axis_index("data").astype(x.dtype))
+        return jnp.tanh(x - mean) * 1.1
+
+    sharded = jax.shard_map(body, mesh=mesh, in_specs=rows, out_specs=rows)
+    x = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    loss = jax.grad(lambda x: (sharded(x) ** 2).sum())
+    for fun in (sharded, loss):
+        for sampled in (False, True):
+            got = rounding_bounds(fun, x, dtype=np.float32, sampled=sampled)
+            assert got.opaque == got.fallbacks == () and 0 < got.errors.max() < 1e-4
+            assert (np.abs(np.asarray(jax.jit(fun)(x), np.float64) - got.values) <= got.errors).all()

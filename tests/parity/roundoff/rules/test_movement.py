@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.ad_checkpoint import checkpoint_name
 
 from pullback.parity.roundoff.bounds import rounding_bounds
 
@@ -98,3 +99,12 @@ def test_a_scatter_that_applies_a_function_does_more_than_move():
     assert want.fallbacks == ("scatter",) and want.opaque == ("scatter",)
     off = np.abs(np.asarray(jax.jit(fun)(X), np.float64) - want.values)
     assert (off <= want.errors).all() and want.errors.max() < 1e-4
+
+
+def test_what_only_names_or_places_an_array_is_no_estimate():
+    def fun(x):
+        x = checkpoint_name(x * 1.1, "kept")
+        return jax.device_put(x, jax.devices()[0])
+
+    got = rounding_bounds(fun, X, dtype=np.float32)
+    assert got.fallbacks == () and 0 < got.errors.max() < 1e-6 * np.abs(got.values).max()
