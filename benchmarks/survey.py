@@ -159,8 +159,8 @@ def report(rows: list[dict[str, Any]]) -> bool:
     functions = len({row["name"] for row in rows})
     seconds = sum(row.get("seconds", 0) for row in rows)
     print(
-        f"{functions} functions, {len(rows):,} checks: {len(unknown)} right ones called wrong, {len(wrong)} wrong ones "
-        f"found and proven; {seconds:,.0f} s of one core"
+        f"{functions} functions, {len(rows):,} checks: {len(unknown)} right ones called wrong, "
+        f"{len(wrong) - len(unknown)} wrong ones found and proven; {seconds:,.0f} s of one core"
     )
     return fine and not unknown
 
@@ -180,8 +180,9 @@ def _totals(dtype: str, rows: list[dict[str, Any]]) -> bool:
     )
     for kind in KINDS:
         these = [each for each in found if each[0] == kind]
-        caught = sum(each[3] for each in these)
-        print(f"    {kind:<20} {caught:>6,} of {len(these):,} caught ({caught / max(len(these), 1):.1%})")
+        if these:
+            caught = sum(each[3] for each in these)
+            print(f"    {kind:<20} {caught:>6,} of {len(these):,} caught ({caught / len(these):.1%})")
     return not missed
 
 
