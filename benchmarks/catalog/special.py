@@ -87,8 +87,8 @@ def integrals() -> list[Entry]:
     return [
         # Loops of hundreds of steps, and of thousands for small arguments: one kind of these is enough.
         entry("jsp.exp1", jsp.exp1, None, EXACT, large=positive(10, 30), ordinary=positive(1.5, 8)),
-        entry("jsp.expi", jsp.expi, None, EXACT, ordinary=sized(0.5, 5)),
-        entry("jsp.expn", lambda x: jsp.expn(2, x), None, EXACT, ordinary=positive(1.5, 8)),
+        entry("jsp.expi", jsp.expi, None, EXACT, ordinary=sized(0.5, 5), large=positive(10, 30)),
+        entry("jsp.expn", lambda x: jsp.expn(2, x), None, EXACT, ordinary=positive(1.5, 8), large=positive(10, 30)),
         entry("jsp.sici", jsp.sici, None, EXACT, ordinary=POSITIVE, large=positive(10, 100), small=TINY),
         entry(
             "jsp.spence",
@@ -107,6 +107,7 @@ def integrals() -> list[Entry]:
             None,
             EXACT,
             ordinary=normal(),
+            small=SMALL,
         ),
         entry(
             "jsp.hyp2f1",
