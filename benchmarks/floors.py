@@ -30,7 +30,8 @@ def _element(leaf: np.ndarray, change: Callable[[Any], Any]) -> np.ndarray:
     """With the element of middling size changed, of the first cotangent."""
     spoiled = leaf.copy()
     first = spoiled[0].reshape(-1)
-    first[np.argsort(np.abs(first))[len(first) // 2]] = change(first[np.argsort(np.abs(first))[len(first) // 2]])
+    at = np.argsort(np.abs(first))[len(first) // 2]
+    first[at] = change(first[at])
     spoiled[0] = first.reshape(spoiled[0].shape)
     return spoiled
 

@@ -2,12 +2,25 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from ..bounded import COMPLEX_ROUNDINGS, Bounded, Rounding, Rule, error_of, exact, is_real, scaled, total, unit_roundoff
+from ..bounded import (
+    COMPLEX_ROUNDINGS,
+    Bounded,
+    Reals,
+    Rounding,
+    Rule,
+    error_of,
+    exact,
+    is_real,
+    scaled,
+    total,
+    unit_roundoff,
+)
 from ..estimates import fallback
 
 
@@ -74,7 +87,7 @@ def _reduce_prod(rounding, eqn, x):
     return rounding.rounded(eqn, x.value.prod(axes), carried, times)
 
 
-def _running(accumulate, params, array):
+def running(accumulate: Callable[..., Reals], params: dict[str, Any], array: Reals) -> Reals:
     """Along an axis, forwards or from its end."""
     axis = params["axis"]
     if not params["reverse"]:
@@ -83,10 +96,10 @@ def _running(accumulate, params, array):
 
 
 def _cumprod(rounding, eqn, x):
-    products = functools.partial(_running, np.cumprod, eqn.params)
+    products = functools.partial(running, np.cumprod, eqn.params)
     size, value = np.abs(x.value), products(x.value)
     carried = None if x.error is None else products(size + x.error) - np.abs(value)
-    steps = _running(np.cumsum, eqn.params, np.ones(x.value.shape)) - 1
+    steps = running(np.cumsum, eqn.params, np.ones(x.value.shape)) - 1
     return rounding.rounded(eqn, value, carried, steps)
 
 
@@ -94,12 +107,12 @@ def _cumlogsumexp(rounding, eqn, x):
     """The errors are averaged, by weights that add up to 1. Each step rounds its result, and a logarithm below 1."""
     if x.value.dtype.kind == "c":
         return fallback(rounding, eqn, x)
-    value = _running(np.logaddexp.accumulate, eqn.params, x.value)
+    value = running(np.logaddexp.accumulate, eqn.params, x.value)
     if rounding.values_only:
         return Bounded(value, None)
-    carried = None if x.error is None else _running(np.maximum.accumulate, eqn.params, x.error)
-    steps = _running(np.cumsum, eqn.params, np.ones(x.value.shape))
-    largest = _running(np.maximum.accumulate, eqn.params, np.where(np.isfinite(value), np.abs(value), 0))
+    carried = None if x.error is None else running(np.maximum.accumulate, eqn.params, x.error)
+    steps = running(np.cumsum, eqn.params, np.ones(x.value.shape))
+    largest = running(np.maximum.accumulate, eqn.params, np.where(np.isfinite(value), np.abs(value), 0))
     own = rounding.u_of(eqn.outvars[0].aval.dtype) * steps * (largest + 2)
     return rounding.rounded(eqn, value, total(carried, own))
 

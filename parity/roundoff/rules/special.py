@@ -14,11 +14,9 @@ import jax
 import numpy as np
 import scipy.special as scipy
 
-from ..bounded import Bounded, Reals, Rounding, Rule, unit_roundoff
+from ..bounded import Bounded, Reals, Rounding, Rule
 from ..estimates import fallback
-
-FLOAT32_U = unit_roundoff(np.float32)
-HALF_ROUNDINGS = 4
+from .elementary import FLOAT32_U, HALF_ROUNDINGS
 
 
 class Special(NamedTuple):

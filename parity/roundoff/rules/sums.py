@@ -14,6 +14,7 @@ import numpy as np
 
 from ..bounded import Bounded, Reals, Rounding, Rule, error_of, is_real, most_alike, total, unit_roundoff
 from ..estimates import in_double, scatter_options
+from .arithmetic import running
 
 SUM_CONSTANT = 5.0  # where it comes from: docs/how-it-decides.md
 FEW_ALIKE = 8
@@ -135,10 +136,7 @@ def _reduce_sum(rounding, eqn, x):
 
 
 def _cumsum(rounding, eqn, x):
-    axis, reverse = eqn.params["axis"], eqn.params["reverse"]
-
-    def sums(array):
-        return np.flip(np.cumsum(np.flip(array, axis), axis), axis) if reverse else np.cumsum(array, axis)
+    axis, sums = eqn.params["axis"], functools.partial(running, np.cumsum, eqn.params)
 
     def alike(last_place):
         top = np.max(last_place, axis, initial=0)
