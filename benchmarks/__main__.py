@@ -5,6 +5,7 @@ step    one small batch, and how much of a call is not computing
 epoch   one epoch of SGD
 wide    a net of 1.9 million weights
 rows    time and memory over the number of rows
+tiles   the fused step over the number of rows in a tile
 lin     what the readable rule of lin costs, beside rules with another form of the weight's gradient
 cold    from the start of a process to its first result
 report  the parity check itself
@@ -17,6 +18,7 @@ import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from . import machine
 
@@ -26,12 +28,15 @@ WORKLOADS = {
     "epoch": "epoch",
     "wide": "gradients",
     "rows": "gradients",
+    "tiles": "gradients",
     "lin": "lin_rule",
     "cold": "cold",
     "report": "cold",
 }
 """Name of the workload, and of the function -> the module it is in."""
 ROUNDS, QUICK_ROUNDS = 11, 3
+PRECISIONS = ("default", "highest")
+PRECISION_HELP = "matmul precision of jax and of torch; default is TF32 on a GPU, and the same as highest on a CPU"
 
 
 def main() -> int:
@@ -40,6 +45,8 @@ def main() -> int:
     options.add_argument("--workload", action="append", metavar="NAME", help="only this one; may be repeated")
     options.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
     options.add_argument("--rounds", type=int, help=f"how often each is timed; default {ROUNDS}")
+    options.add_argument("--threads", type=int, default=machine.THREADS, help="CPUs for everybody (default 2)")
+    options.add_argument("--precision", choices=PRECISIONS, default="default", help=PRECISION_HELP)
     options.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     options.add_argument("--plot", type=Path, metavar="FILE", help="draw them there, as PNG")
     asked = options.parse_args()
@@ -48,22 +55,24 @@ def main() -> int:
         if name not in WORKLOADS:
             print(f"pullback: there is no workload {name!r}; there are {', '.join(WORKLOADS)}", file=sys.stderr)
             return 2
-    machine.pin()  # before what follows is imported
-    return _run(names, asked.quick, asked.rounds or (QUICK_ROUNDS if asked.quick else ROUNDS), asked.json, asked.plot)
+    machine.pin(asked.threads)  # before what follows is imported
+    asked.rounds = asked.rounds or (QUICK_ROUNDS if asked.quick else ROUNDS)
+    return _run(names, asked)
 
 
-def _run(names: list[str], quick: bool, rounds: int, json_file: Path | None, plot_file: Path | None) -> int:
+def _run(names: list[str], asked: argparse.Namespace) -> int:
     # torch.compile keeps what it made: from an earlier run, it would not compile in this one.
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler announces itself on stderr
-        return _run_them(names, quick, rounds, json_file, plot_file)
+        return _run_them(names, asked)
 
 
-def _run_them(names: list[str], quick: bool, rounds: int, json_file: Path | None, plot_file: Path | None) -> int:
+def _run_them(names: list[str], asked: argparse.Namespace) -> int:
     import importlib
     import warnings
 
+    import jax
     import torch
 
     from pullback.cli.files import write_whole
@@ -76,7 +85,11 @@ def _run_them(names: list[str], quick: bool, rounds: int, json_file: Path | None
     from .row import Plan, to_dicts
     from .targets import verdicts
 
-    torch.set_num_threads(machine.THREADS)
+    quick, rounds = asked.quick, asked.rounds
+    torch.set_num_threads(asked.threads)
+    jax.config.update("jax_default_matmul_precision", asked.precision)
+    # torch's words for it; its "high" on a GPU is TF32, which is jax's default there.
+    torch.set_float32_matmul_precision("highest" if asked.precision == "highest" else "high")
     screen = console(132)  # as wide as the widest table
     with plain_notes():
         about = machine.about() | {"data": {"source": mnist().source}}
@@ -85,6 +98,8 @@ def _run_them(names: list[str], quick: bool, rounds: int, json_file: Path | None
     screen.print(show.heading(about, best, rounds), highlight=False)
     plan = Plan(rounds, quick, best["gflops"])
     results = {}
+    whole: dict[str, Any] = about | {"version": version("pullback"), "quick": quick, "rounds": rounds, "floor": best}
+    targets = []
     for name in names:
         workload = getattr(importlib.import_module(f".{WORKLOADS[name]}", __package__), name)
         try:
@@ -92,25 +107,18 @@ def _run_them(names: list[str], quick: bool, rounds: int, json_file: Path | None
                 results[title] = to_dicts(rows)
                 screen.print(show.of_rows(title, results[title]), highlight=False)
                 screen.print()
+                # Tiny sizes say nothing of the targets.
+                targets = verdicts({} if quick else results, about["machine"]["platform"])
+                # After each table: a run that is cut off keeps what it has.
+                if asked.json is not None:
+                    whole |= {"workloads": results, "targets": targets}
+                    write_whole(asked.json, json.dumps(whole, indent=1, allow_nan=False) + "\n")
         except NotTheSame as error:
             print(f"pullback: {name}: {error}", file=sys.stderr)
             return 1
-    # Tiny sizes say nothing of the targets.
-    targets = verdicts({} if quick else results, about["machine"]["platform"])
     screen.print(show.of_targets(targets), highlight=False)
-    whole = {
-        "version": version("pullback"),
-        "quick": quick,
-        "rounds": rounds,
-        **about,
-        "floor": best,
-        "workloads": results,
-        "targets": targets,
-    }
-    if json_file is not None:
-        write_whole(json_file, json.dumps(whole, indent=1, allow_nan=False) + "\n")
-    if plot_file is not None:
-        plot.save(plot_file, results)
+    if asked.plot is not None:
+        plot.save(asked.plot, results)
     return 0
 
 

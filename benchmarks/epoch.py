@@ -79,7 +79,7 @@ def _prepared(name: str, inputs: Inputs) -> tuple:
 def _params(name: str, inputs: Inputs) -> Any:
     """A copy in the implementation's own library."""
     if name in (TORCH, LOADER):
-        return peers.tensors(inputs.params, inputs.x[:0], inputs.targ[:0])[0]
+        return peers.torch_tree(inputs.params)
     return jax.tree.map(lambda a: jax.device_put(a.copy()), inputs.params)
 
 
@@ -125,10 +125,10 @@ def _optax(inputs: Inputs) -> Epoch:
 
 
 def _torch_loop(inputs: Inputs) -> Epoch:
-    _, x, targ = peers.tensors([], inputs.x, inputs.targ)
+    x, targ = peers.torch_tree((inputs.x, inputs.targ))
 
     def run(params, order):
-        for rows in torch.from_numpy(order):
+        for rows in torch.from_numpy(order).to(x.device):
             _torch_step(params, x[rows], targ[rows])
         return _detached(params)
 
@@ -136,13 +136,13 @@ def _torch_loop(inputs: Inputs) -> Epoch:
 
 
 def _torch_loader(inputs: Inputs) -> Epoch:
-    _, x, targ = peers.tensors([], inputs.x, inputs.targ)
-    data = torch.utils.data.TensorDataset(x, targ)
+    # The rows stay in memory, and each batch goes to where torch computes.
+    data = torch.utils.data.TensorDataset(torch.from_numpy(inputs.x), torch.from_numpy(inputs.targ))
 
     def run(params, order):
         loader = torch.utils.data.DataLoader(data, batch_size=order.shape[1], sampler=order.ravel().tolist())
         for some_x, some_targ in loader:
-            _torch_step(params, some_x, some_targ)
+            _torch_step(params, some_x.to(peers.torch_device()), some_targ.to(peers.torch_device()))
         return _detached(params)
 
     return run
@@ -160,7 +160,7 @@ def _torch_step(params: Any, x: torch.Tensor, targ: torch.Tensor) -> None:
 
 
 def _detached(params: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf.detach().numpy(), params)
+    return jax.tree.map(lambda leaf: leaf.detach().cpu().numpy(), params)
 
 
 def _in_double(inputs: Inputs, order: np.ndarray) -> Any:

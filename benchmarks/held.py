@@ -8,6 +8,7 @@ import numpy as np
 from pullback.parity.case.leaves import as_numpy
 from pullback.parity.lesson import in_jax, in_torch
 from pullback.parity.lesson.result import grad_leaves
+from pullback.parity.roundoff.products import Products, products_of
 from pullback.parity.verdict.comparison import Comparison
 
 from . import peers
@@ -23,7 +24,7 @@ def hold(inputs: Inputs, jax_nets: dict[str, Any], other_nets: dict[str, Any], x
     twin = peers.grad_of(in_jax.twin_loss, x_bar)
     args = (inputs.params, inputs.x, inputs.targ)
     nets = {who: jax.jit(net) for who, net in jax_nets.items()} | other_nets
-    _refuse_wrong(Comparison("benchmark", args, nets, twin, _oracle(x_bar), np.float32, _leaves))
+    _refuse_wrong(_compared(args, nets, twin, _oracle(x_bar), inputs.x.dtype))
 
 
 def hold_raw(inputs: Inputs) -> None:
@@ -34,7 +35,17 @@ def hold_raw(inputs: Inputs) -> None:
     nets = {peers.RAW: jax.jit(peers.on_raw(inputs.mean, inputs.std))}
     args = (inputs.params, inputs.raw, inputs.targ)
     in_double = lambda params, _raw, targ: oracle(params, wide, targ)  # noqa: E731
-    _refuse_wrong(Comparison("benchmark", args, nets, twin, in_double, np.float32, _leaves))
+    _refuse_wrong(_compared(args, nets, twin, in_double, np.float32))
+
+
+def _compared(args: tuple, nets: dict[str, Any], twin: Any, oracle: Any, dtype: Any) -> Comparison:
+    return Comparison("benchmark", args, nets, twin, oracle, dtype, _leaves, product_u=products().u)
+
+
+def products() -> Products:
+    """What products of float32 matrices are where jax computes now."""
+    precision: str | None = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+    return products_of(jax.default_backend(), precision or "default")
 
 
 def _refuse_wrong(compared: Comparison) -> None:
@@ -63,12 +74,12 @@ def _leaves(result: tuple) -> dict[str, np.ndarray]:
     return as_numpy({"loss": loss} | grad_leaves(grads) | dict(zip(["x_bar"], x_bar, strict=False)))
 
 
-def hold_params(who: str, got: Any, want: Any, at_most: float = 1e-4) -> float:
+def hold_params(who: str, got: Any, want: Any) -> float:
     """For many steps, where no bound is derived: the largest error, over the leaf's largest value. `want` is float64.
 
-    Raises NotTheSame beyond `at_most`.
+    Raises NotTheSame beyond 1e-4, or beyond four times what a product's operands are rounded by.
     """
-    worst = 0.0
+    worst, at_most = 0.0, max(1e-4, 4 * products().u)
     for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         error = float(np.abs(np.asarray(g, np.float64) - w).max() / np.abs(w).max())
         if not error <= at_most:  # nor is NaN

@@ -3,6 +3,7 @@
 import functools
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from pullback.data import Mnist, load_mnist
@@ -23,6 +24,11 @@ class Inputs(NamedTuple):
     mean: np.float32
     std: np.float32
     """Of the train split, in units of `raw`."""
+
+    def in_dtype(self, dtype: Any) -> "Inputs":
+        """The same with params, x and targ rounded to another dtype."""
+        cast = functools.partial(jax.tree.map, lambda a: np.asarray(a, dtype))
+        return self._replace(params=cast(self.params), x=cast(self.x), targ=cast(self.targ))
 
 
 @functools.cache

@@ -11,16 +11,19 @@ THREADS = 2
 """So that figures of different machines can be set side by side, and one process has what it says it has."""
 
 
-def pin() -> None:
-    """Gives this process THREADS of its CPUs. To be called before jax, torch or NumPy is imported."""
+def pin(threads: int = THREADS) -> None:
+    """Gives this process so many of its CPUs. To be called before jax, torch or NumPy is imported."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def about() -> dict[str, dict[str, Any]]:
     """`machine`, `versions` and `flags`, for the JSON."""
     import jax
     import torch
+
+    from .held import products
+    from .peers import torch_device
 
     device = jax.devices()[0]
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -32,6 +35,8 @@ def about() -> dict[str, dict[str, Any]]:
             "torch_threads": torch.get_num_threads(),
             "platform": device.platform,
             "device": device.device_kind,
+            "products": products().name,
+            "torch_device": str(torch_device()),
         },
         "versions": {
             "python": platform.python_version(),

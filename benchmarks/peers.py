@@ -118,13 +118,37 @@ def _by_hand(relu: Callable[[Any], Any], x_bar: bool, params: Any, x: Any, targ:
     return (loss, grads, bar) if x_bar else (loss, grads)
 
 
+# Where torch computes.
+
+
+@functools.cache
+def torch_device() -> torch.device:
+    """The GPU where jax computes on one and this torch can too, else the CPU."""
+    return torch.device("cuda" if on_gpu() and torch.cuda.is_available() else "cpu")
+
+
+def on_gpu() -> bool:
+    """Whether jax computes on a GPU."""
+    return jax.default_backend() == "gpu"
+
+
+def finish_torch() -> None:
+    """Waits until torch's GPU has done what was asked of it."""
+    if torch_device().type == "cuda":
+        torch.cuda.synchronize()
+
+
 # From arrays to tensors and back, for the check.
 
 
 def tensors(params: Any, x: Any, targ: Any) -> tuple:
-    """The same arguments as tensors."""
-    pairs = [(to_torch(w), to_torch(b)) for w, b in params]
-    return pairs, to_torch(x), to_torch(targ)
+    """The same arguments as tensors, where torch computes."""
+    return torch_tree([tuple(layer) for layer in params]), torch_tree(x), torch_tree(targ)
+
+
+def torch_tree(arrays: Any) -> Any:
+    """Arrays as tensors, where torch computes."""
+    return jax.tree.map(lambda a: to_torch(a).to(torch_device()), arrays)
 
 
 def on_arrays(net: Net) -> Net:

@@ -24,7 +24,8 @@ def heading(about: dict[str, dict[str, Any]], floor: dict[str, float], rounds: i
         [
             "pullback bench",
             f"  machine   {machine['cpu']}, {machine['cores']} cores",
-            f"  device    {machine['platform']} ({machine['device']})",
+            f"  device    {machine['platform']} ({machine['device']}), {machine['products']}; "
+            f"torch on {machine['torch_device']}",
             f"  data      {about['data']['source']}",
             f"  threads   {machine['threads']} CPUs for everybody, {machine['torch_threads']} threads in torch",
             f"  versions  {versions}",

@@ -4,7 +4,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,13 +19,18 @@ def bench(
         typer.Option(
             metavar="NAME",
             show_default="all",
-            help="Only this one, may be repeated: lesson, step, epoch, wide, rows, lin, cold, report.",
+            help="Only this one, may be repeated: lesson, step, epoch, wide, rows, tiles, lin, cold, report.",
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes: to see that everything runs.")] = False,
     rounds: Annotated[
         int | None, typer.Option(min=1, show_default="11, quick 3", help="How often each is timed.")
     ] = None,
+    precision: Annotated[
+        Literal["default", "highest"] | None,
+        typer.Option(show_default="default", help="Matmul precision of jax and torch: on a GPU the default is TF32."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, show_default="2", help="CPUs for everybody.")] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too, as JSON.")
     ] = None,
@@ -33,7 +38,7 @@ def bench(
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw the results there, as PNG.")
     ] = None,
 ) -> None:
-    """Time ours beside jax, torch, optax and NumPy, in a process of its own that has 2 CPUs.
+    """Time ours beside jax, torch, optax and NumPy, in a process of its own, on the device that jax finds.
 
     Exit code: 0 done, 1 somebody's gradients are wrong, 2 usage, or something missing.
     """
@@ -46,7 +51,8 @@ def bench(
         command += ["--workload", name]
     if quick:
         command.append("--quick")
-    for option, value in (("--rounds", rounds), ("--json", json_file), ("--plot", plot_file)):
+    given = {"--rounds": rounds, "--precision": precision, "--threads": threads}
+    for option, value in (given | {"--json": json_file, "--plot": plot_file}).items():
         if value is not None:
             command += [option, str(value)]
     raise typer.Exit(subprocess.run(command).returncode)

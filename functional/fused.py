@@ -28,6 +28,8 @@ from ._typing import Array, Params
 
 TILE_BYTES = 2**23
 """Bytes of a tile's rows and activations by default: about the best on a 2-core CPU (docs/performance.md)."""
+GPU_TILE_BYTES = 2**28
+"""The same where jax computes on a GPU: it waits for each small kernel, so few large tiles are faster (docs/gpu.md)."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,7 +68,8 @@ def fused_value_and_grad(
 
     mean, std: real numbers in x's unit, or arrays of one without axes, so they may be traced. The net's input is then
     `(x - mean) / std`, which is folded into the first layer (functional/_fold.py). reduction: "mean" over all elements
-    of targ, or "sum". tile_rows: the number of rows in a tile, by default as many as fit in TILE_BYTES.
+    of targ, or "sum". tile_rows: the number of rows in a tile, by default as many as fit in TILE_BYTES, or in
+    GPU_TILE_BYTES where jax's default backend is a GPU.
 
     mask: bools of x's leading axes. A row whose mask is False is padding (any finite numbers): it adds nothing, and the
     mean is that of the other rows. axis_name: the name of a mapped axis (`jax.shard_map`, `jax.vmap`) along which the
@@ -179,7 +182,8 @@ def walk(
     n, dtype = len(rows_of_x), targ.dtype
     if tile_rows is None:
         widths = x.shape[-1] + sum(layer.w.shape[1] for layer in layers)
-        tile_rows = max(1, TILE_BYTES // (widths * dtype.itemsize))
+        tile_bytes = GPU_TILE_BYTES if jax.default_backend() == "gpu" else TILE_BYTES
+        tile_rows = max(1, tile_bytes // (widths * dtype.itemsize))
         tile_rows -= tile_rows % 64 if tile_rows > 64 else 0  # a product is slower where 64 does not divide its rows
     elif not isinstance(tile_rows, int) or tile_rows < 1:
         raise ValueError(f"tile_rows must be a positive integer; got {tile_rows!r}")

@@ -43,7 +43,7 @@ def test_an_unknown_workload_is_refused():
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == (
-        "pullback: there is no workload 'tea'; there are lesson, step, epoch, wide, rows, lin, cold, report\n"
+        "pullback: there is no workload 'tea'; there are lesson, step, epoch, wide, rows, tiles, lin, cold, report\n"
     )
 
 

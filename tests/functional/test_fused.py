@@ -264,3 +264,14 @@ def test_what_mlp_loss_refuses_is_refused(as_a_user):
         jax.grad(fused_mlp_loss)(params, x, targ[:5])
     with pytest.raises(ValueError, match=re.escape("x_bar needs a floating-point x; got x uint8[8,6]")):
         fused_forward_and_backward(params, x.astype(jnp.uint8), targ)
+
+
+def test_on_a_gpu_a_tile_holds_more_rows(monkeypatch):
+    """So many rows are several tiles on a CPU, and one where jax's default backend is a GPU (docs/gpu.md)."""
+    args = jax.eval_shape(lambda: ([(jnp.zeros((784, 50)), jnp.zeros(50)), (jnp.zeros((50, 1)), jnp.zeros(1))],))[0]
+    x, targ = jax.ShapeDtypeStruct((50_000, 784), jnp.float32), jax.ShapeDtypeStruct((50_000,), jnp.float32)
+    loops = lambda: str(jax.make_jaxpr(fused_value_and_grad)(args, x, targ)).count("scan[")  # noqa: E731
+    assert loops() == 1
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    jax.clear_caches()
+    assert loops() == 0
