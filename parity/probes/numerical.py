@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from ..case.stripping import custom_rules, may_stop_gradients
+from ..case.stripping import may_stop_gradients
+from ..verdict.alone import is_alone
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
 from ..verdict.oracle import oracle_name
@@ -12,10 +13,6 @@ from ..verdict.slopes import agrees, slope_of
 def numerical_findings(evaluation: Evaluation) -> Iterator[Finding]:
     """One line for each argument. A slope fails a rule that nobody else stands by."""
     case = evaluation.case
-    if evaluation.opaque:
-        text = f"{', '.join(evaluation.opaque)} runs in its own dtype only: its rounding is no slope"
-        yield Finding("numerical", case.name, "skipped", text)
-        return
     try:
         slopes = evaluation.slopes
     except Exception as error:
@@ -28,9 +25,8 @@ def numerical_findings(evaluation: Evaluation) -> Iterator[Finding]:
     wrong = {row.leaf for row in evaluation.maths_rows if not row.ok}
     # A custom rule that could not be taken out of the rule's own primal is held against itself, and slopes are all. And
     # where nothing stops a gradient and nothing has steps, a derivative that is not the slope is wrong, whoever agrees.
-    plain = case.plain.traced(case.arguments.leaves).jaxpr
-    alone = case.reference is None and case.torch is None and custom_rules(plain)
-    smooth = not may_stop_gradients(plain.jaxpr)
+    alone = is_alone(evaluation)
+    smooth = not may_stop_gradients(case.plain.traced(case.arguments.leaves).jaxpr.jaxpr)
     for name, slope in slopes.items():
         value, uncertainty = slope.estimate
         if slope.kinked:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from ..verdict.alone import without_a_witness
 from ..verdict.comparison import Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding
@@ -30,7 +31,7 @@ class Probe:
 
 def _values(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
     values, names = evaluation.values, evaluation.case.arguments.diff_names
-    outcome = values.outcome
+    outcome = values.outcome._replace(rows=list(without_a_witness(evaluation, values.outcome.rows)))
     yield outcome
     if rows := mistakes_beside(evaluation.maths_rows, outcome.rows):
         yield outcome._replace(rows=rows)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ..verdict.comparison import Outcome
 from ..verdict.finding import STATUSES, Finding
-from ..verdict.rows import Row
+from ..verdict.rows import ALONE, Row
 from .mistakes import PRIMAL, RAISED, Mistake, mistakes_in, without_guesses
 
 SCHEMA = 1
@@ -48,6 +48,8 @@ def _repeats(row: Row, other: Row | None) -> bool:
 def _unjudged(row: Row) -> Unjudged:
     finer = "" if row.dtype in ("float64", "complex128") else "arguments in float64, "
     remedy = f"try {finer}a better conditioned reference, or other arguments"
+    if row.reason.startswith(ALONE):
+        remedy = "say what it should be: reference=, the same maths in plain jax, or torch="
     return Unjudged(f"{row.check} {row.leaf}", row.unjudged, math.prod(row.shape), row.reason, remedy)
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..verdict.deviation import Deviation
 from ..verdict.finding import Finding
-from ..verdict.rows import Row
+from ..verdict.rows import ALONE, Row
 from .data import ReportData
 from .paragraphs import paragraph
 from .words import figure, hung, percent
@@ -147,7 +147,8 @@ def not_judged(report: ReportData, width: int = WIDE) -> Text:
     """What could not be judged, why not, and what would help."""
     lines = ["Not judged, and so no agreement:"]
     for each in report.unjudged[:SHOWN_FAILURES]:
-        text = f"{each.leaf}: {each.count:,} of {each.size:,} elements. In that dtype {each.reason}."
+        why = each.reason.capitalize() if each.reason.startswith(ALONE) else f"In that dtype {each.reason}"
+        text = f"{each.leaf}: {each.count:,} of {each.size:,} elements. {why}."
         lines += hung("     ", text, width)
     if len(report.unjudged) > SHOWN_FAILURES:
         lines.append(f"     And {len(report.unjudged) - SHOWN_FAILURES} more leaves.")

@@ -10,6 +10,7 @@ from jax.extend.core import Jaxpr, Literal
 
 from .bounded import Bounded, Rounding, Rule, error_of, exact, is_real, unit_roundoff
 from .estimates import fallback, in_its_own
+from .kernels import kernel_jaxpr
 from .registry import RULES
 from .rules.comparisons import COMPARISONS, select
 from .rules.movement import COLLECTIVES, VIEWS
@@ -209,12 +210,17 @@ def inner_call(eqn: Any, args: Any) -> tuple[Any, list[Any]]:
         counts, jaxprs = eqn.params["const_lengths"], eqn.params["jaxprs"]
         start = counts.matvec + counts.vecmat
         return jaxprs.solve, [*args[start : start + counts.solve], *args[sum(counts) :]]
+    if eqn.primitive.name == "pallas_call":
+        return kernel_jaxpr(eqn), list(args)
     return next(eqn.params[key] for key in ("jaxpr", "call_jaxpr", "call") if key in eqn.params), list(args)
 
 
 def is_call(eqn: Any) -> bool:
-    """Whether a primitive only calls; a shard_map on one device does."""
-    return eqn.primitive.name in CALLS or (eqn.primitive.name == "shard_map" and eqn.params["mesh"].size == 1)
+    """Whether a primitive only calls; a shard_map on one device does, and a Pallas kernel that can be interpreted."""
+    name = eqn.primitive.name
+    if name == "shard_map":
+        return eqn.params["mesh"].size == 1
+    return name in CALLS or (name == "pallas_call" and kernel_jaxpr(eqn) is not None)
 
 
 def _call(rounding, eqn, *args):

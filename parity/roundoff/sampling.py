@@ -106,8 +106,8 @@ class _Sampler:
             (output,) = apply(self.rounding, eqn, [Bounded(_lifted(x, rank), None) for x in inputs])
             self.rounding.gates = gates + (self.rounding.gates - gates) // (SAMPLES + 1)  # of one sample
             # Whole numbers step: beyond what the samples reach they are not.
-            real = name in COMPARISONS[:4] and is_real(eqn.invars[0].aval.dtype)
-            value = self.sided(inputs, output.value, rank) if real else output.value
+            real = name in COMPARISONS[:6] and jnp.issubdtype(eqn.invars[0].aval.dtype, jnp.floating)
+            value = self.sided(inputs, output.value, rank, name in ("eq", "ne")) if real else output.value
             return [self.rounded(eqn, 0, Varied(value, True), output.error)]
         return self.one_by_one(eqn, inputs)
 
@@ -155,8 +155,12 @@ class _Sampler:
         value = x.value if x.varied else np.broadcast_to(x.value, (SAMPLES + 1, *shape))
         return Varied(np.concatenate([value[:1], value[1:] + error * noise]), True)
 
-    def sided(self, inputs: list[Varied], value: Reals, rank: int) -> Reals:
-        """A comparison within its sides' spread: where all samples fell on one side, some go the other way."""
+    def sided(self, inputs: list[Varied], value: Reals, rank: int, equality: bool) -> Reals:
+        """A comparison within its sides' spread: where all samples fell on one side, some go the other way.
+
+        equality: whether it asks if they are equal, which samples never are, and rounded numbers are. Then most go the
+        other way, so that some do in which another comparison turned by itself.
+        """
         x, y = (_lifted(x, rank) for x in inputs)
         with np.errstate(all="ignore"):
             gap = np.subtract(x, y, dtype=np.float64)
@@ -165,7 +169,8 @@ class _Sampler:
         self.rounding.gates -= near.size  # the rule has counted them, and knew of no kink
         self.rounding.gate(near)
         alone = near & (value == value[:1]).all(0)
-        return value ^ (alone & (np.arange(SAMPLES + 1) % 3 == 1).reshape(-1, *[1] * rank))
+        turn = np.arange(SAMPLES + 1) % 3
+        return value ^ (alone & (turn != 0 if equality else turn == 1).reshape(-1, *[1] * rank))
 
     def on(self, x: Varied) -> Any:
         if x.varied and np.any(x.value != x.value[0]):

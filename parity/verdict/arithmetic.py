@@ -62,10 +62,14 @@ def judge_rule(evaluation: "Evaluation", compared: Comparison, fine: set[str], o
             row.diagnosis[column] = Diagnosis(f"{text} (arithmetic={coarsest.name!r} accepts that)", "precision")
 
 
+NO_KERNEL = ("not implemented for", "got BFloat16", "Got BFloat16", "got Half", "Got Half")
+"""What torch says then."""
+
+
 def leave_out_torch_without_kernel(evaluation: "Evaluation", compared: Comparison) -> None:
     """Torch that has no kernel for a dtype raises there: no wrong gradient, and in float64 it is heard all the same."""
     error = compared.raised.get("torch")
-    if error is not None and "not implemented for" in str(error):
+    if error is not None and any(words in str(error) for words in NO_KERNEL):
         text = f"it has no kernel for {evaluation.case.dtype} ({first_line(error)}), so it is heard in float64 only"
         evaluation.findings.append(Finding("oracle", "torch", "note", text))
         compared.leave_out("torch")

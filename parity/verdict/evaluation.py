@@ -112,7 +112,7 @@ class Evaluation:
     @cached_property
     def slopes(self) -> dict[str, Slope]:
         """The measured slope of the rule's own forward, for each argument."""
-        return measured_slopes(self.case, self.case.rule)
+        return measured_slopes(self.case, self.case.rule, unit_roundoff(self.case.dtype) if self.opaque else 0.0)
 
     # Torch.
 

@@ -15,6 +15,8 @@ SURE = 1e-4
 APPROXIMATED = 2.0**-30
 """In float64, so much of a leaf's largest element is no error of maths: constants are typed with ten digits, and
 special functions approximated to as many."""
+ALONE = "nothing else computes this gradient"
+"""Why a cotangent is not judged that is held against itself (alone.py)."""
 SECOND = ("grad of grad", "forward over reverse")
 """The checks of second derivatives."""
 
@@ -128,8 +130,14 @@ def compare(
         shape = next(leaves[name].shape for leaves in (oracle, *got.values()) if name in leaves)
         floor = floor_of(want, bound)
         unjudged, reason = _unjudged(want, bound, excuse, floor)
-        if sampled and unjudged and floor is not None and floor > 1:  # they say nothing, and so call nobody wrong
+        if sampled and unjudged and floor is not None and floor > 1:
+            # They say nothing, and so call nobody wrong. Where rounding may do anything it may lead to NaN as well.
             far = {who: d for who, d in deviations.items() if d.problem == OUTSIDE and _says_nothing(d, want, bound)}
+            vague = _vague(want, bound, axis) if excuse is None else excuse | _vague(want, bound, axis)
+            for who, leaves in got.items():
+                allowed = (own or {}).get(who, bounds).get(name)
+                if deviation_of(leaves.get(name), want, allowed, dtype, vague, axis).problem is None:
+                    far[who] = deviations[who]
             deviations |= {who: replace(deviation, problem=None) for who, deviation in far.items()}
         row = Row(
             check, name, shape, dtype.name, deviations, {}, {}, floor, unjudged, reason, extent, shape[0] if axis else 0
@@ -158,6 +166,12 @@ def _unjudged(want: Any, bound: Any, excuse: Any, floor: float | None) -> tuple[
 def _says_nothing(deviation: Deviation, want: Any, bound: Any) -> bool:
     """Whether the worst element's bound is wide too: where 0 is certain, say, it is not."""
     return bool(bound[deviation.budget_index] > SURE * np.max(np.abs(want)))
+
+
+def _vague(want: Any, bound: Any, stacked: bool) -> Any:
+    """Which elements rounding may move by more than their own size, for any cotangent."""
+    vague = bound > np.maximum(np.abs(want), SURE * np.max(np.abs(want), initial=0, where=np.isfinite(want)))
+    return np.broadcast_to(vague.any(axis=0), vague.shape) if stacked else vague
 
 
 class Difference(NamedTuple):

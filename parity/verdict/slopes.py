@@ -22,6 +22,8 @@ STEPS = 8
 STARTS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 SURE = 1e-9
 """A slope as sure as this, of itself, is not measured again with smaller steps."""
+ROUNDINGS = 2.0
+"""So many, of the size of what is summed, a forward that can only run in its own dtype may be off by."""
 DIGITS = 1e-6
 """A slope is not heard on differences that are smaller, of itself: the float64 comparison sees those better."""
 
@@ -47,9 +49,11 @@ class Slope(NamedTuple):
         return bool(np.isfinite(value)) and not (value and uncertainty > 1e-3 * abs(value))
 
 
-def measured_slopes(case: Case, run: InJax) -> dict[str, Slope]:
+def measured_slopes(case: Case, run: InJax, u: float = 0.0) -> dict[str, Slope]:
     """For each input: d/dt of <cotangent 0, f(x + t d)>, by differences of `run`'s forward, its own trace in float64.
 
+    u: the unit roundoff of what in it can only run in its own dtype. Its rounding is as good as constant over steps
+    that it does not resolve, where noise is measured, and so must be told.
     Raises whatever the function raises, and NotImplementedError for a primitive that cannot be run alone.
     """
     rng = np.random.default_rng(case.seed)
@@ -79,7 +83,9 @@ def measured_slopes(case: Case, run: InJax) -> dict[str, Slope]:
         size = along(at, leaf)[1]
         right, left = (phi(1e-7) - phi(0.0)) / 1e-7, (phi(0.0) - phi(-1e-7)) / 1e-7
         kinked = abs(right - left) > 1e-4 * max(abs(right), abs(left)) + 1e-7 * size
-        slopes[name] = Slope(derivative(phi, size), direction, kinked)
+        if u:  # where the forward steps from float to float, the two sides say nothing
+            kinked = False
+        slopes[name] = Slope(derivative(phi, size, ROUNDINGS * u), direction, kinked)
     return slopes
 
 
@@ -101,9 +107,12 @@ def agrees(said: float, slope: Slope) -> bool:
     return abs(said - value) <= 10 * uncertainty + DIGITS * max(abs(said), abs(value))
 
 
-def derivative(phi: Callable[[float], float], size: float = 0.0) -> Estimate:
-    """d phi / dt at 0, of a float64 function of a number; size: of what it sums up, if that is more than its value."""
-    noise = max(_noise(phi), np.finfo(np.float64).eps * max(size, abs(phi(0.0))))
+def derivative(phi: Callable[[float], float], size: float = 0.0, u: float = 0.0) -> Estimate:
+    """d phi / dt at 0, of a float64 function of a number; size: of what it sums up, if that is more than its value.
+
+    u: how far off phi may be, relative to that size, where that is more than float64's rounding.
+    """
+    noise = max(_noise(phi), max(u, float(np.finfo(np.float64).eps)) * max(size, abs(phi(0.0))))
     best = Estimate(np.nan, np.inf)
     for start in STARTS:
         best = min(best, _ridders(phi, start, noise), key=lambda estimate: estimate.uncertainty)

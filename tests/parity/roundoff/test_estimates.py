@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from jax.extend.core import Primitive
 
-from pullback.parity.roundoff.bounds import rounding_bounds
+from pullback.parity.roundoff.bounded import Rounding
+from pullback.parity.roundoff.bounds import bounds_of, rounding_bounds
 from pullback.parity.roundoff.estimates import in_double
+from pullback.parity.roundoff.kernels import kernel_jaxpr
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((5, 5)).astype(np.float32)
@@ -43,7 +45,8 @@ def test_random_numbers_are_exact_bits():
     assert got.fallbacks == () and (got.errors == 0).all()
 
 
-def test_a_kernel_runs_in_its_own_dtype():
+def test_a_kernel_that_cannot_be_looked_into_runs_in_its_own_dtype(monkeypatch):
+    import jax._src.pallas.hlo_interpreter as interpreter
     from jax.experimental import pallas as pl
 
     def kernel(x, y):
@@ -51,8 +54,14 @@ def test_a_kernel_runs_in_its_own_dtype():
 
     call = pl.pallas_call(kernel, out_shape=jax.ShapeDtypeStruct((8, 128), jnp.float32), interpret=True)
     x = RNG.standard_normal((8, 128)).astype(np.float32)
-    got = rounding_bounds(call, x, dtype=np.float32)
-    assert got.fallbacks == ("pallas_call",)
+    jax.block_until_ready(jax.jit(call)(x))  # compiled before it is hidden from us
+    with monkeypatch.context() as patched:
+        patched.delattr(interpreter, "pallas_call_hlo_interpret")
+        traced = jax.make_jaxpr(call)(x)
+        assert kernel_jaxpr(traced.jaxpr.eqns[0]) is None
+    got = bounds_of(traced, jax.ShapeDtypeStruct((8, 128), jnp.float32), [x], Rounding(np.float32), sampled=False)
+    # The equation's answer was kept, and it alone can run: by jax, in float32.
+    assert got.fallbacks == ("pallas_call",) and got.opaque == ("pallas_call",)
     assert (np.abs(3 * x.astype(np.float64) - got.values) <= got.errors).all()
 
 

@@ -156,10 +156,18 @@ def test_nan_of_torch_is_wrong_though_it_agrees_in_float64():
     assert {who for _, who in wrong} == {"torch"}
 
 
-def test_torch_without_a_kernel_is_heard_in_float64_only():
+@pytest.mark.parametrize(
+    "said",
+    [
+        "\"square_cpu\" not implemented for 'BFloat16'",
+        "linalg.vander supports floating point, complex, and integer tensors, but got BFloat16",
+        "linalg.qr: Low precision dtypes not supported. Got BFloat16",
+    ],
+)
+def test_torch_without_a_kernel_is_heard_in_float64_only(said):
     def theirs(x):
         if x.dtype == torch.bfloat16:
-            raise NotImplementedError("\"square_cpu\" not implemented for 'BFloat16'")
+            raise NotImplementedError(said)
         return x * x
 
     evaluation = evaluated(square, X.astype(jnp.bfloat16), reference=square, torch=theirs)

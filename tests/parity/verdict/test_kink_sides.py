@@ -6,6 +6,7 @@ import torch
 from pullback.parity.case.case import take_up
 from pullback.parity.verdict.evaluation import Evaluation
 from pullback.parity.verdict.kink_sides import conventions
+from pullback.parity.verdict.oracle import choose_oracle
 
 X = np.array([[0, 1, -2], [3, 3, 0.5]], np.float32)
 
@@ -23,6 +24,43 @@ CASES = {
         None,
     ),
 }
+
+
+TIES = np.array([[2, 1, 2, 2, 0.5], [3, 3, 3, 3, 3]], np.float32)
+
+
+def one_of_them(x):
+    """torch's maximum gives all of the cotangent to one of the equal numbers, and jax's an equal share to each."""
+    return x.max(-1).values
+
+
+def spread_wrong(x):
+    return x.max(-1).values + 0.25 * x.sum(-1)
+
+
+@pytest.mark.parametrize(
+    ("fun", "in_torch", "excused"),
+    [
+        (lambda x: jnp.max(x, -1), one_of_them, [[1, 0, 1, 1, 0], [1, 1, 1, 1, 1]]),
+        (lambda x: jnp.sort(x, -1), lambda x: x.sort(-1, descending=True).values.flip(-1), [[1, 0, 1, 1, 0], [1] * 5]),
+        (lambda x: jnp.max(x, -1) + 0.25 * x.sum(-1), spread_wrong, [[1, 0, 1, 1, 0], [1] * 5]),
+    ],
+)
+def test_more_than_two_equal_numbers(fun, in_torch, excused):
+    found = conventions(Evaluation(take_up(fun, (TIES,), torch=in_torch)))
+    where = (found["x_bar"] > 0).any(0)
+    assert where.any() and not np.any(where & ~np.asarray(excused, bool))
+    evaluation = Evaluation(take_up(fun, (TIES,), torch=in_torch))
+    choose_oracle(evaluation)
+    assert all(row.ok for row in evaluation.values.rows)
+
+
+def test_a_share_that_no_order_gives_is_no_convention():
+    """Of equal numbers one may have all of the cotangent, or none; twice of it none may have."""
+    evaluation = Evaluation(take_up(lambda x: jnp.max(x, -1), (TIES,), torch=lambda x: 2 * one_of_them(x)))
+    found, theirs = conventions(evaluation)["x_bar"], evaluation.torch_in_double["x_bar"]
+    doubled = np.abs(theirs[0]) > 0
+    assert doubled.sum() == 2 and not np.any(found[:, doubled]) and np.any(found[:, ~doubled])
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -100,6 +100,17 @@ def test_nan_is_wrong_where_nothing_else_can_be_said():
     assert row.verdict == "FAIL" and row.deviations["ours"].problem == "is NaN at [0], where 1 is right"
 
 
+def test_nan_is_not_judged_where_samples_say_that_rounding_may_do_anything():
+    """So 1 + c^2 - 2 c cos x may round to 0. A row that is certain is judged, and so is a leaf of sharp bounds."""
+    want, vague = np.array([[1.0, -2.0], [0.0, 0.0]]), np.array([[6.0, 9.0], [0.0, 0.0]])
+    (row,) = compare("op", {"ours": {"x_bar": np.array([[np.nan, -2.0], [np.nan, 0.0]])}}, {"x_bar": want},
+                     {"x_bar": vague}, {"x_bar": np.float64}, sampled=True, stacked=True)  # fmt: skip
+    assert row.verdict == "not judged" and row.floor is not None and row.floor > 1
+    for got in ([np.nan, -2.0], [np.inf, -2.0]):
+        for sharp in ([1e-7, 9.0], [1e-7, 1e-7]):
+            assert one("y", got, np.array([1.0, -2.0]), np.array(sharp), sampled=True).verdict == "FAIL"
+
+
 def test_whole_numbers_are_always_judged():
     assert one("y", [3, 5], np.array([3, 4]), np.zeros(2), np.int32).verdict == "FAIL"
     assert one("y", [3, 4], np.array([3, 4]), np.full(2, 9.0), np.int32).verdict == "pass"
