@@ -3,7 +3,7 @@
 Either one-sided derivative is right there, or any between them. Nobody is called wrong for it, and a report says where.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -33,40 +33,60 @@ def conventions(evaluation: "Evaluation") -> Leaves:
         return {}
     rounding = Rounding(np.float64, inside=False, constants=False, ties=True)
     spans = bounds_of(*evaluation.program(case.plain), case.args, rounding, sampled=False).errors
-    sides = _sides(evaluation)
+    left = {}
+    for name, gap in off.items():
+        large = gap > np.maximum(2 * plain.errors[name], WHOLE * np.abs(plain.values[name]))
+        large &= theirs[name].dtype.kind == "f"  # what lies between two complex numbers is another question
+        left[name] = large & ~(np.isfinite(spans[name]) & (gap <= spans[name]))
+    between = _parted(evaluation, theirs, left) if any(np.any(where) for where in left.values()) else {}
     found = {}
     for name, gap in off.items():
-        room = 2 * plain.errors[name]
-        low, high = sides[name]
-        between = (theirs[name] >= low - room) & (theirs[name] <= high + room)
-        on_a_tie = (gap > room) & ((np.isfinite(spans[name]) & (gap <= spans[name])) | between)
+        on_a_tie = (gap > 2 * plain.errors[name]) & np.isfinite(spans[name]) & (gap <= spans[name])
+        on_a_tie |= between.get(name, False)
         if np.any(on_a_tie):
             found[name] = np.where(on_a_tie, gap, 0)
     return found
 
 
-NUDGES = 64
-"""So many times the arguments are moved: of seven equal numbers each is then once the largest, but for 1 in 10,000."""
+WHOLE = 1e-3
+"""Two sides of a kink differ by whole factors; arguments are not parted for what differs by less of itself."""
+NUDGES, FIRST = 64, 8
+"""So many times the arguments are moved: of seven equal numbers each is then once the largest, but for 1 in 10,000. If
+none of the first few changes anything, there is no tie."""
 NUDGE = 2.0**-46
 """How far, of each element: enough to part equal numbers in float64, and nothing else."""
 
 
-def _sides(evaluation: "Evaluation") -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The least and the largest that each element of the plain function's leaves is as equal arguments are parted.
+def _parted(evaluation: "Evaluation", theirs: Leaves, left: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Which of these elements of torch's lie within what the plain function gives as equal arguments are parted.
 
     Where three numbers or more are equal, or they are sorted, this knows what the bound does not: which of them is the
-    largest, and in which order they come. NaN where it is neither.
+    largest, and in which order they come.
     """
     case, rng = evaluation.case, np.random.default_rng(0)
     closed, shapes = evaluation.program(case.plain)
-    arguments, cotangents = case.args
-    seen = []
-    for _ in range(NUDGES):
-        moved = [_nudged(rng, leaf) for leaf in jax.tree.leaves(arguments)]
-        values = values_of(closed, [*moved, *jax.tree.leaves(cotangents)])
-        seen.append(jax.tree.unflatten(jax.tree.structure(shapes), values))
-    with np.errstate(all="ignore"):
-        return {name: (_extreme(np.min, seen, name), _extreme(np.max, seen, name)) for name in seen[0]}
+    errors, structure = evaluation.maths(case.plain).errors, jax.tree.structure(shapes)
+    left = {name: where for name, where in left.items() if where.any()}
+    low: Leaves = {}
+    high: Leaves = {}
+    inside: dict[str, np.ndarray] = {}
+    for k in range(NUDGES):
+        moved = [_nudged(rng, leaf) for leaf in case.args[0]]
+        values: Leaves = jax.tree.unflatten(structure, values_of(closed, [*moved, *case.args[1]]))
+        with np.errstate(all="ignore"):
+            low = {name: np.minimum(low.get(name, values[name]), values[name]) for name in left}
+            high = {name: np.maximum(high.get(name, values[name]), values[name]) for name in left}
+            room = {name: 2 * errors[name] for name in left}
+            inside = {
+                name: where & (theirs[name] >= low[name] - room[name]) & (theirs[name] <= high[name] + room[name])
+                for name, where in left.items()
+            }
+        still = k + 1 == FIRST and not any(
+            np.any(where & (high[name] - low[name] > room[name])) for name, where in left.items()
+        )
+        if still or all(np.array_equal(inside[name], where) for name, where in left.items()):
+            break
+    return inside
 
 
 def _nudged(rng: np.random.Generator, leaf: np.ndarray) -> np.ndarray:
@@ -75,11 +95,6 @@ def _nudged(rng: np.random.Generator, leaf: np.ndarray) -> np.ndarray:
     wide = leaf.astype(np.complex128 if leaf.dtype.kind == "c" else np.float64)
     size = np.where(wide == 0, np.max(np.abs(wide), initial=0, where=np.isfinite(wide)) or 1.0, np.abs(wide))
     return np.where(np.isfinite(wide), wide + NUDGE * rng.uniform(-1, 1, wide.shape) * size, wide)
-
-
-def _extreme(which: Any, seen: list[Leaves], name: str) -> np.ndarray:
-    values = np.stack([leaves[name] for leaves in seen])
-    return which(values, axis=0) if values.dtype.kind in "biuf" else np.full(values.shape[1:], np.nan)
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
