@@ -26,6 +26,8 @@ class Bounded(NamedTuple):
     peak_of: Any = None
     """What this is the maximum (or minimum) of, as the gradient asks which one equals it: an array, along some axes; or
     two Bounded, element by element."""
+    folded: bool = False
+    """Whether it is a number of the program's text, or computed from such numbers alone, and rounds nothing."""
 
 
 Rule: TypeAlias = Callable[..., Any]

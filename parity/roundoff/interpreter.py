@@ -65,8 +65,10 @@ def constant(rounding: Rounding, value: Any, dtype: Any) -> Bounded:
     In half precision a quarter of the digits: 1.125 is what bfloat16 makes of 2 / sqrt(pi).
     """
     x = exact(value, None if dtype is None or not jnp.issubdtype(dtype, jnp.integer) else dtype)
-    if not rounding.constants or rounding.values_only or dtype is None or not is_real(dtype):
+    if dtype is None or not is_real(dtype):
         return x
+    if not rounding.constants or rounding.values_only:
+        return x._replace(folded=not np.ndim(x.value))
     parts = np.stack([x.value.real, x.value.imag])
     with np.errstate(all="ignore"):
         if dtype == np.float64 and np.array_equal(x.value, x.value.astype(np.float32)):
@@ -75,7 +77,16 @@ def constant(rounding: Rounding, value: Any, dtype: Any) -> Bounded:
         fraction, whole = np.frexp(parts)[0] * 2.0 ** (digits + 1), parts % 1 == 0
         short = ~np.isfinite(parts).all(0) | (whole | (fraction % 1 == 0)).all(0)
     slip = unit_roundoff(dtype) * np.abs(x.value) + float(jnp.finfo(dtype).smallest_subnormal) / 2
-    return x if short.all() else Bounded(x.value, np.where(short, 0, slip))
+    return x._replace(folded=not np.ndim(x.value)) if short.all() else Bounded(x.value, np.where(short, 0, slip))
+
+
+FOLDING = ("add", "sub", "mul", "div")
+"""The compiler computes them once, of numbers in the program's text: (7 - 1) / 2 is 3, and rounds nothing."""
+
+
+def folds(eqn: Any, inputs: Any) -> bool:
+    """Whether an equation computes a number from the program's numbers alone."""
+    return eqn.primitive.name in FOLDING and all(x.folded for x in inputs)
 
 
 OF_WHOLE_NUMBERS = {*VIEWS, *COMPARISONS, *COLLECTIVES, "axis_index", "select_n", "concatenate", "iota", "add", "sub"}
@@ -100,6 +111,8 @@ def apply(rounding: Rounding, eqn: Any, inputs: list[Bounded]) -> list[Bounded]:
         # Any number may have come of it: samples (sampling.py) know more.
         return [Bounded(v, np.full(v.shape, v.dtype == bool or max(v.size, 1))) for v in values]
     output = RULES.get(name, fallback)(rounding, eqn, *inputs)
+    if folds(eqn, inputs) and (number := constant(rounding, output.value, eqn.outvars[0].aval.dtype)).folded:
+        return [number]
     return output if eqn.primitive.multiple_results else [output]
 
 
@@ -118,7 +131,7 @@ def chosen(branches: Any, which: Any) -> Any:
 
 def _scan(rounding, eqn, *args):
     def row(x: Bounded, i: int) -> Bounded:
-        return Bounded(*[None if a is None else a[i] for a in (x.value, x.error)])
+        return Bounded(x.value[i], None if x.error is None else x.error[i])
 
     return scan(eqn, args, lambda inner, xs: evaluate(rounding, inner, xs), row, _stack)
 

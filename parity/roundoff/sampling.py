@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .bounded import Bounded, Reals, Rounding, is_real
-from .interpreter import LONG, TooLong, apply, chosen, constant, inner_call, is_call, loop, scan, walk
+from .interpreter import LONG, TooLong, apply, chosen, constant, folds, inner_call, is_call, loop, scan, walk
 from .rules.comparisons import COMPARISONS
 from .rules.elementary import ELEMENTARY
 from .rules.linalg import backward, stored
@@ -36,6 +36,7 @@ class Varied(NamedTuple):
 
     value: Any
     varied: bool = False
+    folded: bool = False  # whether it is a number of the program's, as in Bounded
 
 
 class Spread(NamedTuple):
@@ -79,7 +80,7 @@ class _Sampler:
 
     def constant(self, value: Any, dtype: Any) -> Varied:
         x = constant(self.rounding, value, dtype)
-        return Varied(x.value) if x.error is None else self.moved(Varied(x.value), x.error)
+        return Varied(x.value, folded=x.folded) if x.error is None else self.moved(Varied(x.value), x.error)
 
     def apply(self, eqn: Any, inputs: list[Varied]) -> list[Varied]:
         name = eqn.primitive.name
@@ -97,6 +98,10 @@ class _Sampler:
         moves = backward(self.rounding, eqn, [x.value[0] if x.varied else x.value for x in inputs])
         if moves is not None:
             return self.factors(eqn, [self.moved(x, move) for x, move in zip(inputs, moves, strict=True)])
+        if folds(eqn, inputs):
+            (number,) = apply(self.rounding, eqn, [Bounded(x.value, None, folded=True) for x in inputs])
+            if number.folded:
+                return [Varied(number.value, folded=True)]
         if not any(x.varied for x in inputs):
             outputs = apply(self.rounding, eqn, [Bounded(x.value, None) for x in inputs])
             return [self.rounded(eqn, i, Varied(x.value), x.error) for i, x in enumerate(outputs)]

@@ -24,7 +24,10 @@ def _sort(rounding, eqn, *inputs):
     axis = params["dimension"]
     order = _order(eqn, inputs)
     taken = [
-        Bounded(*[None if a is None else np.take_along_axis(a, order, axis) for a in (x.value, x.error)])
+        Bounded(
+            np.take_along_axis(x.value, order, axis),
+            None if x.error is None else np.take_along_axis(x.error, order, axis),
+        )
         for x in inputs
     ]
     if not inexact or rounding.values_only:

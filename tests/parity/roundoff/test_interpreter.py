@@ -208,3 +208,24 @@ def test_a_shard_map_on_one_device_is_looked_into():
             got = rounding_bounds(fun, x, dtype=np.float32, sampled=sampled)
             assert got.opaque == got.fallbacks == () and 0 < got.errors.max() < 1e-4
             assert (np.abs(np.asarray(jax.jit(fun)(x), np.float64) - got.values) <= got.errors).all()
+
+
+def test_numbers_of_the_program_are_folded():
+    """(7 - 1) / 2 is 3 and rounds nothing, so floor(3) is in no doubt; the same of an argument may round."""
+    x = np.arange(7, dtype=np.float32)
+
+    def middle(x):
+        at = (jax.lax.full((), 7.0) - 1.0) * 0.5
+        return x[jnp.floor(at).astype(np.int32)] * 3
+
+    for sampled in (False, True):
+        found = rounding_bounds(middle, x, dtype=np.float32, sampled=sampled)
+        assert found.values == 9 and 0 < found.errors < 1e-5
+    assert (
+        rounding_bounds(
+            lambda x, n: x[jnp.floor((n - 1) * 0.5).astype(np.int32)], x, np.float32(7), dtype=np.float32
+        ).errors
+        == np.inf
+    )
+    third = rounding_bounds(lambda x: x + (jax.lax.full((), 1.0) / 3.0), np.float32(1), dtype=np.float32)
+    assert third.errors > 2**-24, "what rounds is not folded"
