@@ -10,7 +10,9 @@ from ..verdict.comparison import Comparison, Outcome
 from ..verdict.evaluation import Evaluation
 from ..verdict.finding import Finding, first_line
 from ..verdict.maths import mistakes_beside
+from ..verdict.oracle import choose_oracle, oracle_name
 from ..verdict.rows import APPROXIMATED
+from ..verdict.witness import plain_name, torch_rows
 
 
 def dtype_findings(evaluation: Evaluation) -> Iterator[Finding | Outcome]:
@@ -38,6 +40,16 @@ def _in_dtype(evaluation: Evaluation, other: Evaluation, dtype: str) -> Iterator
     except Exception as error:
         yield Finding("dtypes", dtype, "note", f"not offered in it: {first_line(error)}")
         return
+    if not all(row.ok for row in values.rows) and _torch_disagrees(other):
+        # Rounded to this dtype, an argument came to lie where they differ: 0.9999 on 1, say.
+        other.findings.clear()
+        choose_oracle(other)
+        failed = [finding for finding in other.findings if finding.status == "FAIL"]
+        text = f"rounded to it, arguments lie where torch and {plain_name(other)} disagree in float64"
+        note = Finding("dtypes", dtype, "note", f"{text}: everybody is held against {oracle_name(other)}")
+        other.findings[:] = [note, *failed]
+        other.forget()
+        values = other.values
     errors = values.errors
     if (error := values.raised.get("rule")) is not None:
         yield Finding("dtypes", dtype, "note", f"the rule is not offered in it: {first_line(error)}")
@@ -59,6 +71,16 @@ def _in_dtype(evaluation: Evaluation, other: Evaluation, dtype: str) -> Iterator
         yield from only_judged(outcome, "dtypes", dtype)
     if rows := mistakes_beside(other.maths_rows, outcome.rows):
         yield outcome._replace(rows=rows)
+
+
+def _torch_disagrees(other: Evaluation) -> bool:
+    """Whether torch, which agreed in float64 about the user's arguments, does not about these."""
+    if other.case.torch is None or not other.torch_agrees or other.torch_is_coarse:
+        return False
+    try:
+        return not all(row.ok for row in torch_rows(other))
+    except Exception:
+        return False  # what it raises is in its column
 
 
 def only_judged(outcome: Outcome, check: str, about: str) -> Iterator[Finding | Outcome]:

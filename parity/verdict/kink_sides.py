@@ -11,6 +11,7 @@ import numpy as np
 from ..case.leaves import Leaves
 from ..roundoff.bounded import Rounding
 from ..roundoff.bounds import bounds_of, values_of
+from .slopes import has_kink
 
 if TYPE_CHECKING:
     from .evaluation import Evaluation
@@ -43,9 +44,24 @@ def conventions(evaluation: "Evaluation") -> Leaves:
     for name, gap in off.items():
         on_a_tie = (gap > 2 * plain.errors[name]) & np.isfinite(spans[name]) & (gap <= spans[name])
         on_a_tie |= between.get(name, False)
-        if np.any(on_a_tie):
+        if np.any(on_a_tie) and not _is_smooth(evaluation, name, on_a_tie):
             found[name] = np.where(on_a_tie, gap, 0)
     return found
+
+
+def _is_smooth(evaluation: "Evaluation", name: str, where: np.ndarray) -> bool:
+    """Whether the plain function has one slope there for all that its formula has a kink: exp(|x|) i0e(x) at 0.
+
+    Then there is one right derivative, and no convention.
+    """
+    if not name.endswith("_bar") or evaluation.opaque:
+        return False
+    try:
+        return not has_kink(
+            evaluation.case, evaluation.case.plain, name.removesuffix("_bar"), np.asarray(where.any(axis=0))
+        )
+    except Exception:  # its forward cannot be measured
+        return False
 
 
 WHOLE = 1e-3

@@ -57,36 +57,55 @@ def measured_slopes(case: Case, run: InJax, u: float = 0.0) -> dict[str, Slope]:
     Raises whatever the function raises, and NotImplementedError for a primitive that cannot be run alone.
     """
     rng = np.random.default_rng(case.seed)
-    leaves = widened(case.arguments.leaves)
-    cotangents = [c[0] for c in widened(case.cotangents)]
-    traced = run.traced(case.arguments.leaves)
-
-    def along(at: int, moved: Any) -> tuple[float, float]:
-        outputs = values_of(traced.jaxpr, put(leaves, [at], [moved]))
-        floats = [y for y, var in zip(outputs, traced.jaxpr.out_avals, strict=True) if is_float(var)]
-        products = [np.nan_to_num(c * y, posinf=0, neginf=0).real for c, y in zip(cotangents, floats, strict=True)]
-        return float(sum(p.sum() for p in products)), float(sum(np.abs(p).sum() for p in products))
-
     slopes = {}
     for at, name in zip(case.arguments.wrt, case.arguments.diff_names, strict=True):
-        leaf = leaves[at]
-        finite = np.isfinite(leaf)
-        direction = np.where(finite, rng.standard_normal(leaf.shape), 0)
-        if leaf.dtype.kind == "c":
-            direction = direction + 1j * np.where(finite, rng.standard_normal(leaf.shape), 0)
-        largest = np.max(np.abs(leaf), initial=0.1, where=finite)
-        direction *= largest / max(float(np.linalg.norm(direction)), 1e-300)
-
-        def phi(t: float, at: int = at, leaf: Any = leaf, direction: Any = direction) -> float:
-            return along(at, leaf + t * direction)[0]
-
-        size = along(at, leaf)[1]
-        right, left = (phi(1e-7) - phi(0.0)) / 1e-7, (phi(0.0) - phi(-1e-7)) / 1e-7
-        kinked = abs(right - left) > 1e-4 * max(abs(right), abs(left)) + 1e-7 * size
-        if u:  # where the forward steps from float to float, the two sides say nothing
-            kinked = False
+        phi, size, direction = _along(case, run, at, rng)
+        kinked = not u and _bends(phi, size)  # where it steps from float to float, the two sides say nothing
         slopes[name] = Slope(derivative(phi, size, ROUNDINGS * u), direction, kinked)
     return slopes
+
+
+def has_kink(case: Case, run: InJax, name: str, where: np.ndarray) -> bool:
+    """Whether the slopes to both sides differ as these elements of that argument move, and no others."""
+    at = dict(zip(case.arguments.diff_names, case.arguments.wrt, strict=True))[name]
+    phi, size, _ = _along(case, run, at, np.random.default_rng(case.seed), where)
+    return _bends(phi, size)
+
+
+def _along(
+    case: Case, run: InJax, at: int, rng: np.random.Generator, where: Any = True
+) -> tuple[Callable[[float], float], float, np.ndarray]:
+    """t -> <cotangent 0, f(x + t d)>, the size of what it sums up, and d: random, with elements where `where` says."""
+    leaves = widened(case.arguments.leaves)
+    cotangents = [c[0] for c in widened(case.cotangents)]
+    traced, leaf = run.traced(case.arguments.leaves), leaves[at]
+    finite = np.isfinite(leaf)
+    direction = np.where(finite & where, rng.standard_normal(leaf.shape), 0)
+    if leaf.dtype.kind == "c":
+        direction = direction + 1j * np.where(finite & where, rng.standard_normal(leaf.shape), 0)
+    direction *= np.max(np.abs(leaf), initial=0.1, where=finite) / max(float(np.linalg.norm(direction)), 1e-300)
+
+    def products(t: float) -> list[np.ndarray]:
+        outputs = values_of(traced.jaxpr, put(leaves, [at], [leaf + t * direction]))
+        floats = [y for y, var in zip(outputs, traced.jaxpr.out_avals, strict=True) if is_float(var)]
+        return [np.nan_to_num(c * y, posinf=0, neginf=0).real for c, y in zip(cotangents, floats, strict=True)]
+
+    size = float(sum(np.abs(p).sum() for p in products(0.0)))
+    return lambda t: float(sum(p.sum() for p in products(t))), size, direction
+
+
+def _bends(phi: Callable[[float], float], size: float) -> bool:
+    """Whether the slopes to both sides differ, and go on to differ as the step shrinks: what curves does not."""
+
+    def sides(step: float) -> tuple[float, float]:
+        return (phi(step) - phi(0.0)) / step, (phi(0.0) - phi(-step)) / step
+
+    right, left = sides(1e-7)
+    differ = abs(right - left) > 1e-4 * max(abs(right), abs(left)) + 1e-7 * size
+    if not differ:
+        return False
+    right_before, left_before = sides(1e-6)
+    return abs(right - left) > abs(right_before - left_before) / 2
 
 
 def slope_of(leaves: Leaves, name: str, slope: Slope) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from pullback import parity
 from pullback.parity.case.case import take_up
 from pullback.parity.probes.other_dtypes import dtype_findings
 from pullback.parity.verdict.comparison import Outcome
@@ -213,3 +214,30 @@ def test_your_own_cotangents_that_do_not_fit():
     assert list(rows) == ["float64", "bfloat16"]
     text = "not offered in it: ValueError: cotangents: that of y holds a number that does not fit in float16"
     assert findings == [("dtypes", "float16", "note", text)]
+
+
+def test_an_argument_that_comes_to_lie_where_torch_and_the_reference_differ():
+    """0.9999 is 1 in bfloat16, where jnp.where hides the slope of (a - 1) log(y), which the rule and torch have."""
+
+    def hidden(a, y):
+        return jnp.where(a != 1, (a - 1) * jnp.log(y), 0)
+
+    @jax.custom_vjp
+    def rule(a, y):
+        return hidden(a, y)
+
+    rule.defvjp(
+        lambda a, y: (hidden(a, y), (a, y)), lambda kept, g: (g * jnp.log(kept[1]), g * (kept[0] - 1) / kept[1])
+    )
+    args = np.array([0.9999, 2.5], np.float32), np.array([0.3, 4.0], np.float32)
+    theirs = lambda a, y: torch.special.xlogy(a - 1, y)  # noqa: E731
+    report = parity.check(rule, *args, torch=theirs, checks=["values", "dtypes"], dtypes=["bfloat16"])
+    assert report.exit_code == 0, report
+    assert any("arguments lie where torch and" in finding.text for finding in report.findings)
+
+    @jax.custom_vjp
+    def wrong(a, y):
+        return hidden(a, y)
+
+    wrong.defvjp(lambda a, y: (hidden(a, y), (a, y)), lambda kept, g: (0 * g, g * (kept[0] - 1) / kept[1]))
+    assert parity.check(wrong, *args, torch=theirs, checks=["values"]).exit_code == 1

@@ -1,8 +1,10 @@
 import jax.numpy as jnp
+import jax.scipy.special as jsp
 import numpy as np
 import pytest
 import torch
 
+from pullback import parity
 from pullback.parity.case.case import take_up
 from pullback.parity.verdict.evaluation import Evaluation
 from pullback.parity.verdict.kink_sides import conventions
@@ -61,6 +63,15 @@ def test_a_share_that_no_order_gives_is_no_convention():
     found, theirs = conventions(evaluation)["x_bar"], evaluation.torch_in_double["x_bar"]
     doubled = np.abs(theirs[0]) > 0
     assert doubled.sum() == 2 and not np.any(found[:, doubled]) and np.any(found[:, ~doubled])
+
+
+def test_a_formula_with_a_kink_of_a_smooth_function_has_one_right_derivative():
+    """jax's i0 is exp(|x|) i0e(x), and its gradient at 0 is 1 where 0 is right. That is no convention."""
+    x = np.array([0, 1, 2], np.float32)
+    evaluation = Evaluation(take_up(jsp.i0, (x,), torch=torch.special.i0))
+    assert conventions(evaluation) == {}
+    report = parity.check(jsp.i0, x, torch=torch.special.i0, checks=["values"])
+    assert report.exit_code == 1, report
 
 
 @pytest.mark.parametrize("name", CASES)
