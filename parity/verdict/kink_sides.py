@@ -3,11 +3,12 @@
 Either one-sided derivative is right there, or any between them. Nobody is called wrong for it, and a report says where.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
+from ..case.arguments import is_float
 from ..case.leaves import Leaves
 from ..roundoff.bounded import Rounding
 from ..roundoff.bounds import bounds_of, values_of
@@ -105,8 +106,8 @@ def _parted(evaluation: "Evaluation", theirs: Leaves, left: dict[str, np.ndarray
     return inside
 
 
-def _nudged(rng: np.random.Generator, leaf: np.ndarray) -> np.ndarray:
-    if leaf.dtype.kind in "biu" or not leaf.size:
+def _nudged(rng: np.random.Generator, leaf: Any) -> Any:
+    if not is_float(leaf) or not leaf.size:  # whole numbers, random keys
         return leaf
     wide = leaf.astype(np.complex128 if leaf.dtype.kind == "c" else np.float64)
     size = np.where(wide == 0, np.max(np.abs(wide), initial=0, where=np.isfinite(wide)) or 1.0, np.abs(wide))

@@ -208,3 +208,14 @@ def test_places_leave_the_cotangent_out():
     assert said == "is NaN at [1, :], where 1 is right"
     said = deviation_of(got[:, :1], want, want, np.dtype(np.float32), stacked=True).problem
     assert said == "shape is (1, 3), expected (2, 3)"
+
+
+def test_zero_times_infinity_is_0_or_nan():
+    """The derivative is infinite there: for a cotangent that is 0, torch says 0 and jax NaN."""
+    want = np.array([[-np.inf, 1.0], [0.0, 0.0]])
+    for got in ([[-np.inf, 1.0], [np.nan, 0.0]], [[-np.inf, 1.0], [0.0, 0.0]]):
+        assert deviation_of(np.array(got), want, np.zeros((2, 2)), np.dtype(float), stacked=True).problem is None
+    swapped = np.array([[-np.inf, 1.0], [np.nan, 0.0]])
+    assert deviation_of(want, swapped, np.zeros((2, 2)), np.dtype(float), stacked=True).problem is None
+    for wrong in ([[-np.inf, 1.0], [0.0, np.nan]], [[np.nan, 1.0], [0.0, 0.0]]):
+        assert deviation_of(np.array(wrong), want, np.zeros((2, 2)), np.dtype(float), stacked=True).problem is not None

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
 import numpy as np
@@ -91,3 +92,11 @@ def test_without_torch_or_with_one_that_raises_there_is_nothing_to_compare():
 
     assert conventions(Evaluation(take_up(jnp.abs, (X,)))) == {}
     assert conventions(Evaluation(take_up(jnp.abs, (X,), torch=broken))) == {}
+
+
+def test_a_random_key_is_no_number_to_be_parted():
+    def noisy(x, key):
+        return jnp.max(x, -1) + 0 * jax.random.normal(key, x.shape[:1])
+
+    evaluation = Evaluation(take_up(noisy, (TIES, jax.random.key(0)), torch=lambda x, key: one_of_them(x)))
+    assert np.any(conventions(evaluation)["x_bar"])
