@@ -241,5 +241,5 @@ def _call(rounding, eqn, *args):
 
 
 CALLS = ("jit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2")
-CALLS += ("custom_linear_solve", "custom_vmap_call")
+CALLS += ("custom_linear_solve", "custom_vmap_call", "eval_jaxpr")
 CONTROL: dict[str, Rule] = {"cond": _cond, "scan": _scan, "while": _while}

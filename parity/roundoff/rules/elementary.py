@@ -111,6 +111,8 @@ ELEMENTARY = {
     "exp2": Elementary(np.exp2, lambda x, e: np.exp2(x) * np.expm1(LOG_2 * e), lambda x: 2 * LOG_2 * x),
     "expm1": Elementary(np.expm1, lambda x, e: np.exp(x) * np.expm1(e)),
     "log": Elementary(np.log, _log_slip),
+    # In jax from 0.11 on; before, the logarithm was divided. A constant may be rounded, and the product with it.
+    "log2": Elementary(np.log2, lambda x, e: _log_slip(x, e) / LOG_2, lambda x: np.full(np.shape(x), 2.0)),
     "log1p": Elementary(np.log1p, lambda x, e: _log_slip(1 + x, e)),
     "sqrt": Elementary(np.sqrt, _sqrt_slip),
     "rsqrt": Elementary(lambda x: 1 / np.sqrt(x), _rsqrt_slip),
