@@ -39,5 +39,4 @@ def _has_witness(evaluation: Evaluation, leaf: str) -> bool:
         slope = evaluation.slopes[name]
     except Exception:  # the forward cannot be run alone
         return False
-    clear = slope.is_sure and not slope.kinked
-    return clear and agrees(slope_of(evaluation.of_rule.values, name, slope), slope)
+    return slope.is_clear and agrees(slope_of(evaluation.of_rule.values, name, slope), slope)

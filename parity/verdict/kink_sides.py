@@ -35,12 +35,14 @@ def conventions(evaluation: "Evaluation") -> Leaves:
         return {}
     rounding = Rounding(np.float64, inside=False, constants=False, ties=True)
     spans = bounds_of(*evaluation.program(case.plain), case.args, rounding, sampled=False).errors
-    left = {}
+    left = {}  # what the spans do not explain
     for name, gap in off.items():
         large = gap > np.maximum(2 * plain.errors[name], WHOLE * np.abs(plain.values[name]))
         large &= theirs[name].dtype.kind == "f"  # what lies between two complex numbers is another question
-        left[name] = large & ~(np.isfinite(spans[name]) & (gap <= spans[name]))
-    between = _parted(evaluation, theirs, left) if any(np.any(where) for where in left.values()) else {}
+        large &= ~(np.isfinite(spans[name]) & (gap <= spans[name]))
+        if large.any():
+            left[name] = large
+    between = _parted(evaluation, theirs, left) if left else {}
     found = {}
     for name, gap in off.items():
         on_a_tie = (gap > 2 * plain.errors[name]) & np.isfinite(spans[name]) & (gap <= spans[name])
@@ -83,7 +85,6 @@ def _parted(evaluation: "Evaluation", theirs: Leaves, left: dict[str, np.ndarray
     case, rng = evaluation.case, np.random.default_rng(0)
     closed, shapes = evaluation.program(case.plain)
     errors, structure = evaluation.maths(case.plain).errors, jax.tree.structure(shapes)
-    left = {name: where for name, where in left.items() if where.any()}
     low: Leaves = {}
     high: Leaves = {}
     inside: dict[str, np.ndarray] = {}

@@ -185,7 +185,7 @@ def side_with_the_slope(evaluation: Evaluation) -> None:
     assert evaluation.of_rule is not None
     rule = evaluation.of_rule.values
     names = [leaf.removesuffix("_bar") for leaf in wrong]
-    clear = [name for name in names if not slopes[name].kinked and slopes[name].is_sure]
+    clear = [name for name in names if slopes[name].is_clear]
     with_rule = [agrees(slope_of(rule, name, slopes[name]), slopes[name]) for name in clear]
     with_oracle = [agrees(slope_of(evaluation.want, name, slopes[name]), slopes[name]) for name in clear]
     if clear == names and all(with_rule) and not any(with_oracle):

@@ -136,6 +136,8 @@ def compare(
             vague = _vague(want, bound, axis) if excuse is None else excuse | _vague(want, bound, axis)
             for who, leaves in got.items():
                 allowed = (own or {}).get(who, bounds).get(name)
+                if deviations[who].problem is None or who in far:
+                    continue
                 if deviation_of(leaves.get(name), want, allowed, dtype, vague, axis).problem is None:
                     far[who] = deviations[who]
             deviations |= {who: replace(deviation, problem=None) for who, deviation in far.items()}
