@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Exact versions for development and CI; empty it to take the newest that pyproject.toml allows.
 CONSTRAINTS ?= constraints.txt
 # A strict editable install links file by file: a file that comes or goes needs a new one.
-SOURCES := $(sort $(wildcard $(foreach depth,*.* */*.* */*/*.*,$(addsuffix /$(depth),functional parallel data parity cli benchmarks))))
+SOURCES := $(sort $(wildcard $(foreach depth,*.* */*.* */*/*.*,$(addsuffix /$(depth),package functional parallel data parity cli benchmarks))))
 LAYOUT := $(VENV)/layout-$(shell echo "$(SOURCES)" | cksum | cut -d' ' -f1)
 
 # The TPU compiler looks for a TPU whenever jax starts: it gets an environment of its own.
@@ -28,7 +28,7 @@ endif
 GPU_VENV ?= .venv-gpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install parity parity-gpu test test-fast test-tpu scaling bench bench-compare mutants survey rivals notebooks notebooks-update export lint format wheel clean
+.PHONY: help install parity parity-gpu test test-fast test-tpu scaling bench bench-compare mutants survey rivals notebooks notebooks-update export lint format wheel dist clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -92,6 +92,9 @@ format: install  ## put the style right
 
 wheel: install  ## the wheel, built and installed in .venv-wheel
 	@sh .ci/wheel $(VENV) $(WHEEL_VENV)
+
+dist:  ## what goes to a package index, of the last commit: built, checked, installed in empty environments, and run
+	@sh .ci/dist $(CONSTRAINTS) $(REPOSITORY)
 
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) $(WHEEL_VENV) $(TPU_VENV) $(GPU_VENV) build dist *.egg-info .jax_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -38,9 +39,8 @@ def refuse_unwritable(files: dict[str, Path | None]) -> None:
 
 
 def console(width: int = 116) -> Console:
-    """Where reports are printed."""
-    # Into a file or a pipe there is no width to respect: the whole table.
-    return Console() if sys.stdout.isatty() else Console(width=width)
+    """Where reports are printed: as wide as the terminal, or as COLUMNS says; in a file or a pipe, `width`."""
+    return Console(width=None if sys.stdout.isatty() else shutil.get_terminal_size((width, 24)).columns)
 
 
 @contextlib.contextmanager

@@ -157,6 +157,7 @@ def test_no_module_of_parity_has_the_name_of_a_public_function(root):
 def test_the_wheel_holds_one_name(root, tmp_path):
     options = ["--no-deps", "--no-build-isolation", "--quiet"]
     tracked = [
+        "package",
         "functional",
         "parallel",
         "data",
@@ -174,7 +175,7 @@ def test_the_wheel_holds_one_name(root, tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"pullback"}
-    assert "pullback/__init__.py" not in names, "a namespace"
+    assert {f"pullback/{path.name}" for path in (root / "package").glob("*.*")} < set(names)
     for folder in (*MAY_IMPORT, "functional/experimental", "benchmarks"):
         assert f"pullback/{folder}/__init__.py" in names and f"pullback/{folder}/py.typed" in names
         sources = {f"pullback/{path.relative_to(root)}" for path in (root / folder).rglob("*.py")}

@@ -3,11 +3,11 @@
 from html import escape
 from importlib.resources import files
 
-from rich.table import Table
-
 from .data import ReportData
+from .grid import Grid
 from .plot import ANNOTATED, as_svg
-from .text import findings, legend, table, told_failures, verdict
+from .tables import findings, leaves
+from .text import guide, notes, told_failures, verdict
 
 STYLE = files("pullback.parity.report").joinpath("page.css").read_text(encoding="utf-8")
 
@@ -16,18 +16,19 @@ def as_page(report: ReportData) -> str:
     """The page as text; the same for the same report. Raises ImportError without matplotlib."""
     kind, sign = ("pass", "✓") if report.ok else ("fail", "✗")
     about = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in report.about.items())
-    notes = "".join(f"<p>{escape(line)}</p>" for line in legend(report, 10_000).plain.split("\n") if line)
-    columns = ["leaf", "shape", *report.implementations]
+    table = leaves(report)
+    titles = [column.plain_title for column in table.columns]
+    explained = "".join(f"<p>{escape(line)}</p>" for line in (*guide(report, titles), *notes(report)))
     caption = "Each leaf, worst first: relative error in each implementation, then how the worst of them comes off."
     parts = [
         f'<h1 class="{kind}">{sign} {escape(verdict(report))}</h1>',
         _failures(report),
         f"<h2>What ran</h2>\n<dl>{about}</dl>",
         f"<h2>Error against bound</h2>\n{_figure(report)}",
-        f"<h2>Leaves</h2>\n{_table(table(report, wide=True), caption, 'leaves', columns)}\n{notes}",
+        f"<h2>Leaves</h2>\n{_table(table, caption, 'leaves')}\n{explained}",
     ]
     if report.findings:
-        further = _table(findings(report), "What else was checked, failures first.", "findings", [])
+        further = _table(findings(report), "What else was checked, failures first.", "findings")
         parts.append(f"<h2>Further checks</h2>\n{further}")
     body = "\n".join(part for part in parts if part)
     return f"""<!DOCTYPE html>
@@ -74,15 +75,15 @@ def _figure(report: ReportData) -> str:
     return f"<figure>\n{as_svg(report, escape(label))}\n<figcaption>{caption}</figcaption>\n</figure>"
 
 
-def _table(shown: Table, caption: str, name: str, titles: list[str]) -> str:
-    """A table of the text in HTML. titles: of the first columns, whose words the text breaks over two lines."""
-    titles = titles + [str(column.header).replace("\n", " ").strip() for column in shown.columns[len(titles) :]]
-    sides = [' class="right"' if column.justify == "right" else "" for column in shown.columns]
+def _table(grid: Grid, caption: str, name: str) -> str:
+    """A table of the text in HTML."""
+    sides = [' class="right"' if column.right else "" for column in grid.columns]
+    titles = [column.plain_title for column in grid.columns]
     head = "".join(f'<th scope="col"{side}>{escape(title)}</th>' for title, side in zip(titles, sides, strict=True))
     rows = []
-    for first, *rest in zip(*(column.cells for column in shown.columns), strict=True):
-        cells = "".join(_cell(str(cell), side) for cell, side in zip(rest, sides[1:], strict=True))
-        rows.append(f'<tr><th scope="row">{escape(str(first))}</th>{cells}</tr>')
+    for first, *rest in grid.rows:
+        cells = "".join(_cell(cell, side) for cell, side in zip(rest, sides[1:], strict=True))
+        rows.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
     body = "\n".join(rows)
     # tabindex: what scrolls must be reached by the keyboard as well.
     return f"""<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}">

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from rich.console import Console, ConsoleOptions, RenderableType
+from typing import Any
 
 from . import text
 from .data import ReportData
@@ -32,8 +31,11 @@ class Report(ReportData):
 
         return as_page(self)
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        yield from text.parts(self, options.max_width)
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """The report with colours: rich calls this, and who has no rich never does."""
+        from rich.text import Text
+
+        yield from (Text(line.text, line.style) for line in text.lines(self, options.max_width))
 
     def __str__(self) -> str:
         return text.as_text(self)

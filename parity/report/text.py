@@ -1,131 +1,92 @@
-"""A report as people see it: a table in a terminal, text, and HTML for a notebook."""
+"""A report as people see it: text in a terminal, a file or a pipe, and HTML for a notebook."""
 
-import io
-import os
+import shutil
 from collections.abc import Iterator
+from html import escape
 
-from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
-
-from ..verdict.deviation import Deviation
-from ..verdict.finding import Finding
-from ..verdict.rows import ALONE, Row
+from ..verdict.rows import ALONE
 from .data import ReportData
+from .grid import Line
 from .paragraphs import paragraph
-from .words import figure, hung, percent
+from .tables import SHOWN_ROWS, findings, leaves
+from .words import hung, percent
 
-SHOWN_ROWS = 24  # to stay on one screen; the dict and the page have them all
 SHOWN_FAILURES = 8
 STYLES = {0: "bold green", 1: "bold red", 3: "bold yellow"}  # of the verdict, by exit code
-WIDE = 116  # columns that the whole table needs; on a narrower terminal it keeps the essentials
+WIDE = 116  # characters in a line of text, at most; a table may be wider where the terminal is
 NARROW = 60
+NOTEBOOK = 96  # what a notebook's cell has room for
+COLOURS = {"red": "#c62828", "yellow": "#946200", "green": "#2e7d32"}
 
 
-def parts(report: ReportData, width: int) -> Iterator[RenderableType]:
-    """What a console prints, from top to bottom."""
-    yield _heading(report, width)
+def lines(report: ReportData, width: int) -> Iterator[Line]:
+    """What is printed, from top to bottom, in `width` characters."""
+    text = min(width, WIDE)
+    yield from _heading(report, text)
     if report.exit_code == 1 and told_failures(report):
-        yield failures(report, width)
-    yield table(report, wide=width >= WIDE)
+        yield from failures(report, text)
+        yield Line("")
+    table = leaves(report, width)
+    yield from _wrapped(guide(report, [column.plain_title for column in table.columns]), text)
+    yield Line("")
+    yield from table.lines(width)
+    if len(report.rows) > SHOWN_ROWS:
+        yield Line(f"and {len(report.rows) - SHOWN_ROWS} more, which use less of their bound")
+    yield Line("")
     if report.findings:
-        yield findings(report)
-    yield legend(report, width)
+        yield from findings(report).lines(text)
+        yield Line("")
+    if said := notes(report):
+        yield from _wrapped(said, text)
+        yield Line("")
     if report.unjudged:
-        yield not_judged(report, width)
-    yield Text("\n".join(hung("", verdict(report), width)), STYLES[report.exit_code])
+        yield from not_judged(report, text)
+        yield Line("")
+    yield from (Line(line, STYLES[report.exit_code]) for line in hung("", verdict(report), text))
 
 
 def as_text(report: ReportData) -> str:
-    """The report without colours: WIDE columns wide, or COLUMNS, where the environment has it and it is less."""
-    asked = os.environ.get("COLUMNS", "")
-    width = min(WIDE, max(NARROW, int(asked))) if asked.isdecimal() and int(asked) else WIDE
-    # Not for Jupyter: there, rich would show an output of its own beside the text.
-    console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False)
-    with console.capture() as capture:
-        console.print(*list(parts(report, width))[:-1], sep="\n")
-    lines = [line.rstrip() for line in capture.get().splitlines()]
-    return "\n".join([*lines, verdict(report)])  # one line, however long: programs read it
+    """The report without colours, as wide as the terminal, or as COLUMNS says; the verdict is one line, the last."""
+    width = max(NARROW, shutil.get_terminal_size((WIDE, 24)).columns)
+    shown = [line.text for line in lines(report, width)]
+    last = len(hung("", verdict(report), min(width, WIDE)))
+    return "\n".join([*shown[:-last], verdict(report)])  # one line, however long: programs read it
 
 
 def as_html_fragment(report: ReportData) -> str:
     """The same with colours, as one `<pre>` for a notebook."""
-    console = Console(file=io.StringIO(), width=WIDE, record=True, force_jupyter=False)
-    console.print(*parts(report, WIDE), sep="\n")
-    style = "overflow-x:auto;white-space:pre;line-height:normal;font-family:monospace"
-    return console.export_html(inline_styles=True, code_format=f'<pre style="{style}">{{code}}</pre>')
+    shown = "\n".join(_coloured(line) for line in lines(report, NOTEBOOK))
+    return f'<pre style="overflow-x:auto;white-space:pre;line-height:normal;font-family:monospace">{shown}</pre>'
 
 
-def _heading(report: ReportData, width: int) -> Text:
+def _coloured(line: Line) -> str:
+    bold, _, colour = line.style.partition(" ")
+    if not bold:
+        return escape(line.text)
+    colour = f";color:{COLOURS[colour]}" if colour else ""
+    return f'<span style="font-weight:bold{colour}">{escape(line.text)}</span>'
+
+
+def _heading(report: ReportData, width: int) -> Iterator[Line]:
+    yield Line("pullback parity", "bold")
     names = max(map(len, report.about))
-    lines = [line for name, text in report.about.items() for line in hung(f"  {name:<{names}}  ", text, width)]
-    return Text("\n".join(["pullback parity", *lines, ""]))
+    for name, text in report.about.items():
+        yield from map(Line, hung(f"  {name:<{names}}  ", text, width))
+    yield Line("")
 
 
-def table(report: ReportData, wide: bool) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    people = report.implementations if wide else []
-    for title in ("\nleaf", "\nshape"):
-        table.add_column(title, no_wrap=True)
-    for who in people:
-        table.add_column(_two_lines(who), justify="right")
-    for title in ("max\n|error|", "\nat", "\nulps", "of\nbound", "\nnotices", "\nverdict"):
-        table.add_column(title, justify="left" if title in ("\nat", "\nverdict") else "right", no_wrap=True)
-    for row in report.rows[:SHOWN_ROWS]:
-        _who, worst = row.worst
-        table.add_row(
-            f"{row.check} {row.leaf}",
-            "×".join(map(str, row.own_shape)) or "scalar",
-            *(_cell(row.deviations.get(who)) for who in people),
-            figure(worst.max_abs),
-            _at(row, worst.index),
-            figure(worst.ulps),
-            percent(worst.budget),
-            figure(row.floor) if row.floor else "any",
-            row.verdict,
-            style={"FAIL": "bold red", "not judged": "bold yellow"}.get(row.verdict, ""),
-        )
-    if len(report.rows) > SHOWN_ROWS:
-        table.add_row(f"and {len(report.rows) - SHOWN_ROWS} more, nearer to 0%")
-    return table
+def _wrapped(texts: list[str], width: int) -> Iterator[Line]:
+    return (Line(line) for text in texts for line in hung("", text, width))
 
 
-def findings(report: ReportData) -> Table:
-    """What failed, is worth knowing or was left out, a line each; what passed, a line per check."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("check", "of", "verdict", "found"):
-        table.add_column(f"\n{title}", no_wrap=title in ("check", "verdict"))
-    grouped: dict[tuple[str, str, str], list[str]] = {}
-    passed: dict[str, list[Finding]] = {}
-    for finding in report.findings:
-        if finding.status == "pass":
-            passed.setdefault(finding.check, []).append(finding)
-        else:
-            grouped.setdefault((finding.check, finding.status, finding.text), []).append(finding.about)
-    for (check, status, text), abouts in grouped.items():
-        # Text: a bracket in a finding is no markup.
-        cells = (check, ", ".join(abouts), status, text)
-        table.add_row(*map(Text, cells), style="bold red" if status == "FAIL" else "")
-    for check, findings in passed.items():
-        texts = list(dict.fromkeys(finding.text for finding in findings))
-        abouts = _shortened(", ".join(finding.about for finding in findings), 60)
-        table.add_row(*map(Text, (check, abouts, "pass", _shortened("; ".join(texts), 150))))
-    return table
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 4].rstrip(" ,;") + " ..."
-
-
-def failures(report: ReportData, width: int = WIDE) -> Text:
+def failures(report: ReportData, width: int = WIDE) -> Iterator[Line]:
     """A paragraph for each mistake, and one for each further check that fails; to fit on one screen."""
     told = told_failures(report)
-    lines = [
-        line for number, text in enumerate(told[:SHOWN_FAILURES], 1) for line in hung(f"{number:3}. ", text, width)
-    ]
+    yield Line("What is wrong:", "bold")
+    for number, text in enumerate(told[:SHOWN_FAILURES], 1):
+        yield from map(Line, hung(f"{number:3}. ", text, width))
     if len(told) > SHOWN_FAILURES:
-        lines.append(f"     And {len(told) - SHOWN_FAILURES} more.")
-    return Text("\n".join(["What is wrong:", *lines, ""]))
+        yield Line(f"     And {len(told) - SHOWN_FAILURES} more.")
 
 
 def told_failures(report: ReportData) -> list[str]:
@@ -143,49 +104,54 @@ def told_failures(report: ReportData) -> list[str]:
     return others + told if report.undecided else told + others
 
 
-def not_judged(report: ReportData, width: int = WIDE) -> Text:
+def not_judged(report: ReportData, width: int = WIDE) -> Iterator[Line]:
     """What could not be judged, why not, and what would help."""
-    lines = ["Not judged, and so no agreement:"]
+    yield Line("Not judged, and so no agreement:", "bold")
     for each in report.unjudged[:SHOWN_FAILURES]:
         why = each.reason.capitalize() if each.reason.startswith(ALONE) else f"In that dtype {each.reason}"
         text = f"{each.leaf}: {each.count:,} of {each.size:,} elements. {why}."
-        lines += hung("     ", text, width)
+        yield from map(Line, hung("     ", text, width))
     if len(report.unjudged) > SHOWN_FAILURES:
-        lines.append(f"     And {len(report.unjudged) - SHOWN_FAILURES} more leaves.")
-    lines += hung("     ", f"To have it judged, {report.unjudged[0].remedy}.", width)
-    return Text("\n".join([*lines, ""]))
+        yield Line(f"     And {len(report.unjudged) - SHOWN_FAILURES} more leaves.")
+    yield from map(Line, hung("     ", f"To have it judged, {report.unjudged[0].remedy}.", width))
 
 
-def legend(report: ReportData, width: int = WIDE) -> Text:
-    """What the columns say, and what the bound leaves room for."""
-    named = "those of the one that comes off worst"
-    sentences = [
-        f"max |error|, at, ulps and of bound are {named}; of bound is how much of its rounding-error bound the "
-    ]
-    if width >= WIDE:
-        sentences.insert(0, "Under each implementation: its largest |error| over the leaf's largest |value|. ")
-    sentences.append(
-        "worst element uses. notices: a leaf that is off by this factor of itself, or more, is sure to fail."
+def guide(report: ReportData, titles: list[str]) -> list[str]:
+    """What a row is, and what the columns of these titles say."""
+    rows = (
+        "Each row is a leaf: one array of one check, an output or a gradient (x_bar is the gradient with respect to x)."
     )
+    all_shown = any(who in titles for who in report.implementations)
+    if all_shown:
+        rows += " Under each implementation: its largest |error|, divided by the leaf's largest |value|."
+    said = []
+    if len(report.implementations) > 1:
+        figures = "max |error| and the columns after it are" if all_shown else "The figures are"
+        said.append(f"{figures} those of the implementation that comes off worst.")
     if any(row.cotangents for row in report.rows):
-        sentences.append(" at: the element, and the cotangent for which it is so (0,12 c2: element 0,12 for c2).")
-    sentences = ["".join(sentences)]
+        said.append("at: the element, and the cotangent with which it is so (0,12 c2: element [0, 12], cotangent c2).")
+    if "ulps" in titles:
+        said.append("ulps: |error| in units of the last binary digit.")
+    said.append(
+        "bound used: the worst element's error, as a share of what rounding can explain there; above 100% fails."
+    )
+    said.append("would notice: a leaf that is wrong by this factor, or more, fails for certain.")
+    return [rows, " ".join(said)]
+
+
+def notes(report: ReportData) -> list[str]:
+    """What the bound leaves room for, and how far the oracle is to be trusted."""
+    said = []
     if report.gates:
-        within = "lie within rounding error of their kink, where either side is right"
-        gates = f"{report.kinks:,} of {report.gates:,} gates (a relu's x > 0, say)"
-        sentences.append(f"Kink band: {gates} {within}{_places(report)}.")
+        gates = f"{report.kinks:,} of {report.gates:,} comparisons (a relu's x > 0, say)"
+        within = "are within rounding error of a tie, where either side is right"
+        said.append(f"Kinks: {gates} {within}{_places(report)}.")
     if report.fallbacks:
-        sentences.append(f"The bound is an estimate, and weaker, for want of a rule for {', '.join(report.fallbacks)}.")
+        said.append(f"The bound is an estimate, and weaker, for want of a rule for {', '.join(report.fallbacks)}.")
     if report.oracle_budget is not None:
         share = percent(report.oracle_budget)
-        sentences.append(f"Second opinion on the oracle: {share} of what float64 rounding allows.")
-    return Text("\n" + "\n".join(line for text in sentences for line in hung("", text, width)) + "\n")
-
-
-def _at(row: Row, index: tuple[int, ...]) -> str:
-    place, cotangent = row.own_index(index)
-    shown = ",".join(map(str, place))
-    return (shown if cotangent is None else f"{shown} c{cotangent}".strip()) or "-"
+        said.append(f"The oracle and a second float64 computation differ by {share} of what float64 rounding allows.")
+    return said
 
 
 def _places(report: ReportData) -> str:
@@ -219,12 +185,3 @@ def verdict(report: ReportData) -> str:
     text = f"PASS: all {count} agree"
     text += f", but for {left} that could not be judged, as you allow." if left else "."
     return text + (f" Further checks: {passed} pass." if passed else "")
-
-
-def _two_lines(who: str) -> str:
-    head, _, tail = who.replace("jax.", "jax .").replace("nn.", "nn .").replace("_", " _").partition(" ")
-    return f"{head}\n{tail}" if tail else f"\n{head}"
-
-
-def _cell(deviation: Deviation | None) -> str:
-    return "-" if deviation is None else figure(deviation.relative) + (" !" if deviation.problem else "")

@@ -15,11 +15,13 @@ def test_refuse(capsys):
     assert capsys.readouterr() == ("", "pullback: no\n")
 
 
-def test_a_pipe_gets_the_whole_table(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "60")
-    assert console().width == 116
+def test_as_wide_as_the_terminal_or_as_columns_says(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert console().width == 116, "into a pipe"
+    monkeypatch.setenv("COLUMNS", "80")
+    assert console().width == 80
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert console().width == 60
+    assert console().width == 80
 
 
 @pytest.mark.filterwarnings("default")

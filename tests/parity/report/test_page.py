@@ -76,7 +76,7 @@ def test_a_pass(passing):
         assert f"{row.check} {row.leaf}" in page.text
     for text in (*passing.about, *passing.about.values(), *passing.implementations):
         assert text in page.text
-    assert "Kink band: 0 of 32 gates" in page.text
+    assert "Kinks: 0 of 32 comparisons" in page.text
     assert page.count("th", scope="row") == 18 + len(passing.findings)
 
 
