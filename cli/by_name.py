@@ -45,7 +45,7 @@ def arguments_named(option: str, name: str) -> tuple[tuple[Any, ...], dict[str, 
 
 
 def _named(option: str, name: str) -> Any:
-    from pullback.parity.capsule import import_by_name
+    from pullback.parity.case.saved_values import import_by_name
 
     try:
         return import_by_name(name)

@@ -1,7 +1,6 @@
 """`pullback parity`: of our gradients on MNIST, of a rule that a user names, or of a saved failing run."""
 
 import json
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,9 +9,9 @@ import typer
 
 from pullback.data import DataError
 
-from .by_name import arguments_named, function_named, make_importable
 from .files import write_whole
 from .parity_options import MANY_PANEL, MNIST, RULE, refuse_what_does_not_go_together
+from .rule import PASSED_ON, check_rule, replay_run, save_run
 from .terminal import console, leave, plain_notes, refuse, refuse_unwritable
 
 if TYPE_CHECKING:
@@ -38,14 +37,6 @@ def parity(
     full: Annotated[
         bool | None,
         typer.Option("--full", help="Also what --rule looks at, for each of our rules.", rich_help_panel=MNIST),
-    ] = None,
-    device: Annotated[
-        Literal["cpu", "gpu", "tpu"] | None,
-        typer.Option(show_default="jax's", help="Where the jax implementations run.", rich_help_panel=MNIST),
-    ] = None,
-    precision: Annotated[
-        Literal["default", "high", "highest"] | None,
-        typer.Option(show_default="highest", help="jax's matmul precision for float32.", rich_help_panel=MNIST),
     ] = None,
     coordinator: Annotated[
         str | None,
@@ -78,6 +69,18 @@ def parity(
     ] = None,
     torch: Annotated[
         str | None, typer.Option(metavar=NAME, help="The same maths in torch.", rich_help_panel=RULE)
+    ] = None,
+    static_argnums: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER,...",
+            help="Positions of arguments that are passed on as they are.",
+            rich_help_panel=RULE,
+        ),
+    ] = None,
+    nondiff: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="Arguments that are not differentiated.", rich_help_panel=RULE),
     ] = None,
     checks: Annotated[
         str | None,
@@ -113,6 +116,14 @@ def parity(
             rich_help_panel=RULE,
         ),
     ] = None,
+    device: Annotated[
+        Literal["cpu", "gpu", "tpu"] | None,
+        typer.Option(show_default="jax's", help="Where the jax implementations run."),
+    ] = None,
+    precision: Annotated[
+        Literal["default", "high", "highest"] | None,
+        typer.Option(show_default="highest", help="jax's matmul precision for float32."),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, show_default="0", help="Of the rows, the weights and the cotangents.")
     ] = None,
@@ -143,11 +154,10 @@ def parity(
     save_capsule = None
     try:
         if replay_file is not None:
-            report = _replay(replay_file)
+            report = replay_run(replay_file)
         elif rule is not None:
-            options = {"trusted": trusted, "arithmetic": arithmetic, "allow_unjudged": bool(allow_unjudged)}
-            options |= {name: _listed(text) for name, text in {"checks": checks, "dtypes": dtypes}.items() if text}
-            report, save_capsule = _check_rule(rule, reference, torch, args, options | {"seed": seed or 0})
+            options = {name: given[name] for name in PASSED_ON if name in given}
+            report, save_capsule = check_rule(rule, reference, torch, args or "", options)
         else:
             given = {name: value for name, value in given.items() if not name.endswith("_file")}
             many = [given.pop(name, None) for name in ("coordinator", "num_processes", "process_id", "detect")]
@@ -156,14 +166,10 @@ def parity(
         refuse(error)
     console().print(report)
     if save_capsule is not None and not report.ok:
-        _save(save_capsule, capsule_file or Path(CAPSULE))
+        save_run(save_capsule, capsule_file or Path(CAPSULE))
     _write("--json", json_file, lambda: json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n")
     _write("--html", html_file, lambda: report.to_html())
     raise typer.Exit(report.exit_code)
-
-
-def _listed(names: str) -> list[str]:
-    return [name.strip().replace("-", " ") for name in names.split(",")]
 
 
 def _check_mnist(
@@ -190,29 +196,6 @@ def _check_mnist(
     return report
 
 
-def _check_rule(
-    rule: str, reference: str | None, torch: str | None, args: str | None, options: dict[str, Any]
-) -> tuple["Report", Callable[[Path], None]]:
-    """The report, and what saves its run in a capsule."""
-    make_importable()
-    from pullback.parity import check
-    from pullback.parity.capsule import save_capsule
-
-    names = {"rule": rule, "reference": reference, "torch": torch}
-    functions = {role: function_named(f"--{role}", name) for role, name in names.items() if name is not None}
-    positional, keywords = arguments_named("--args", args or "")
-    options = {"kwargs": keywords, **options}
-    report = check(functions["rule"], *positional, **{k: f for k, f in functions.items() if k != "rule"}, **options)
-    return report, lambda path: save_capsule(path, report, args=positional, **names, **options)
-
-
-def _replay(file: Path) -> "Report":
-    make_importable()
-    from pullback.parity.capsule import replay
-
-    return replay(file)
-
-
 def _write(option: str, file: Path | None, text: Callable[[], str]) -> None:
     if file is not None:
         try:
@@ -221,14 +204,3 @@ def _write(option: str, file: Path | None, text: Callable[[], str]) -> None:
             refuse(f"{option}: cannot write {file}: {error.strerror}")
         except ImportError as error:
             refuse(f"{option}: {error}")
-
-
-def _save(save_capsule: Callable[[Path], None], file: Path) -> None:
-    """Says where the failing run is. That it could not be saved is no reason to hide the verdict: a note."""
-    try:
-        save_capsule(file)
-    except (OSError, ValueError) as error:
-        typer.echo(f"note: this run is not saved: {error}", err=True)
-    else:
-        again = f"pullback parity --replay {shlex.quote(str(file))}"
-        typer.echo(f"pullback: this run is saved; to re-run it: {again}", err=True)

@@ -8,8 +8,8 @@ MANY_PANEL = "Our gradients on MNIST, in many processes"
 MANY = ("--coordinator", "--num-processes", "--process-id", "--detect")
 OPTIONS = {
     "--rule": (
-        *("--reference", "--torch", "--args", "--checks", "--dtypes", "--trusted", "--arithmetic"),
-        *("--allow-unjudged", "--seed", "--capsule", *OUTPUT),
+        *("--reference", "--torch", "--args", "--static-argnums", "--nondiff", "--checks", "--dtypes", "--trusted"),
+        *("--arithmetic", "--allow-unjudged", "--device", "--precision", "--seed", "--capsule", *OUTPUT),
     ),
     "--replay": OUTPUT,
     MNIST: (

@@ -7,6 +7,7 @@ jax, nor what imports jax, before a test asks for the fixture.
 import functools
 import json
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Shows a failed check as its report; hands the reports on with the test's outcome."""
     outcome = yield
     crash = getattr(outcome.longrepr, "reprcrash", None)  # None if another plugin shows failures its own way
-    if crash is not None and call.excinfo is not None and _is_parity_error(call.excinfo.value):
-        outcome.longrepr = Failure(item, call.excinfo, crash)
+    if crash is not None and call.excinfo is not None:
+        if _is_parity_error(call.excinfo.value):
+            outcome.longrepr = Failure(item, call.excinfo, crash)
+        elif refused := _refused(call.excinfo):
+            outcome.longrepr = Refusal(item, call.excinfo, crash, refused)
     if _REPORTS in item.stash:
         # With the outcome they also travel, as text, from pytest-xdist's workers to the process that writes the file.
         outcome.parity_reports = item.stash[_REPORTS]
@@ -76,6 +80,48 @@ def _is_parity_error(error: BaseException) -> bool:
     return parity is not None and isinstance(error, parity.ParityError)
 
 
+def _refused(excinfo: pytest.ExceptionInfo[Any]) -> str:
+    """What `check` says of arguments or options that it cannot take; "" for any other error."""
+    parity = sys.modules.get("pullback.parity")
+    if parity is None or not isinstance(excinfo.value, (ImportError, TypeError, ValueError)):
+        return ""
+    last = excinfo.traceback[-1]
+    ours = Path(last.path).is_relative_to(Path(str(parity.__file__)).parent)
+    # What we refuse is raised by a statement of ours. An error of any other kind keeps its stack.
+    return str(excinfo.value) if ours and str(last.statement).lstrip().startswith("raise ") else ""
+
+
+def _place_in_test(item: pytest.Item, excinfo: pytest.ExceptionInfo[Any]) -> Any:
+    return ([entry for entry in excinfo.traceback if entry.path == item.path] or list(excinfo.traceback))[-1]
+
+
+def _is_own(path: Path, root: Path) -> bool:
+    """Whether the file is one of the project under test, and not of a package that is installed."""
+    return path.is_relative_to(root) and not {"site-packages", "dist-packages"}.intersection(path.parts)
+
+
+class Refusal:
+    """How pytest shows a check that could not be made: one sentence, and the line of the test."""
+
+    def __init__(self, item: pytest.Item, excinfo: pytest.ExceptionInfo[Any], crash: Any, said: str):
+        entry = _place_in_test(item, excinfo)
+        where = f"{Path(entry.path).name}:{entry.lineno + 1}: {str(entry.statement).strip()}"
+        lines = [f"{type(excinfo.value).__name__}: {said}", where]
+        # What went wrong inside the user's own function: the place in it.
+        cause = traceback.extract_tb(getattr(excinfo.value.__cause__, "__traceback__", None))
+        own = [frame for frame in cause if _is_own(Path(frame.filename), item.config.rootpath)]
+        lines += [f"{Path(frame.filename).name}:{frame.lineno}: {frame.line}" for frame in own[-1:]]
+        self._text = "\n".join(lines)
+        self.reprcrash = crash
+        self.reprcrash.path, self.reprcrash.lineno = str(entry.path), entry.lineno + 1
+
+    def __str__(self) -> str:
+        return self._text
+
+    def toterminal(self, tw: Any) -> None:
+        tw.line(self._text)
+
+
 class Failure:
     """How pytest shows a failed check: the verdict, the line of the test, the report, and no stack of internals.
 
@@ -84,7 +130,7 @@ class Failure:
 
     def __init__(self, item: pytest.Item, excinfo: pytest.ExceptionInfo[Any], crash: Any):
         text = "\n".join(line.rstrip() for line in str(excinfo.value.report).splitlines())
-        entry = ([entry for entry in excinfo.traceback if entry.path == item.path] or list(excinfo.traceback))[-1]
+        entry = _place_in_test(item, excinfo)
         verdict = text.splitlines()[-1]
         self._text = f"{verdict}\n{Path(entry.path).name}:{entry.lineno + 1}: {str(entry.statement).strip()}\n\n{text}"
         # Where, and the message. Its first line is in pytest's summary; JUnit's attribute `message` has at least 500

@@ -1,7 +1,8 @@
 """Is this gradient right? Implementations of one computation, each leaf held against a float64 oracle."""
 
 from ._check import check
-from .capsule import CapsuleError, replay, save_capsule
+from .capsule import replay, save_capsule
+from .case.saved_values import CapsuleError
 from .lesson.mnist import check_mnist
 from .lesson.result import Result
 from .mutation.score import MutationScore, mutants

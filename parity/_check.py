@@ -1,8 +1,9 @@
 """parity.check: is this rule right, who is wrong, and where?"""
 
+import contextlib
 import platform
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -12,7 +13,7 @@ from .case.case import Case, take_up
 from .case.cotangents import DRAWN
 from .probes.probe import PROBES, Probe
 from .report.report import Report
-from .roundoff.products import local_device
+from .roundoff.products import PRECISIONS, local_device, platform_of, products_of
 from .verdict.comparison import Outcome
 from .verdict.evaluation import Evaluation, Trusted
 from .verdict.finding import Finding, first_line
@@ -37,6 +38,8 @@ def check(
     trusted: Trusted = None,
     arithmetic: str | None = None,
     allow_unjudged: bool = False,
+    device: str | None = None,
+    precision: str | None = None,
     seed: int = 0,
 ) -> Report:
     """Compare a rule's value and cotangents with plain jax, torch and float64, and say who is wrong where.
@@ -45,8 +48,11 @@ def check(
     reference: the same maths in plain jax. torch: the same in torch, from tensors to tensors. With neither, the rule's
     own forward without its rules is the reference, and the report says what that cannot see.
 
-    args: floating-point arrays are differentiated, integer and boolean ones passed on. What is no array is named in
-    static_argnums (positions) or given in kwargs (torch_kwargs, where torch calls them otherwise).
+    args: floating-point arrays are differentiated, and so are Python floats, which become arrays of the coarsest dtype
+    among the arguments. Integer and boolean arrays, random keys, whole numbers, truth values, text, functions and None
+    are passed on as they are, and so is what a custom_vjp names in its nondiff_argnums. Anything else that is no array
+    is named in static_argnums (positions). kwargs are passed on as they are (torch_kwargs, where torch calls them
+    otherwise).
     nondiff: floating-point arguments that are not differentiated (buffers, masks, tables), by name: `mask`, or a single
     leaf, `params[0][1]`. cotangents: your own for the outputs, in the outputs' tree; they are tried beside the drawn
     ones.
@@ -56,6 +62,9 @@ def check(
     trusted: who is right, "torch" or "reference", where these two disagree. arithmetic: a dtype in which the rule may
     compute although its arguments are finer, "bfloat16" say. allow_unjudged: whether a report is ok though something
     in it could not be judged.
+    device: cpu, gpu or tpu, where jax computes (None: where it does by default). precision: jax's matmul precision,
+    default, high or highest, with the bound that goes with it on that device; None leaves jax's setting as it is, and
+    the bound is that of float32 products.
 
     Raises TypeError or ValueError, naming the argument, for arguments that cannot be checked; ImportError if a torch
     function is given and torch is missing. What goes wrong inside one implementation is reported, not raised: its whole
@@ -69,16 +78,26 @@ def check(
     given = {"torch": torch, "reference": reference}
     if trusted is not None and given.get(trusted) is None:
         raise ValueError(f"trusted must be 'torch' or 'reference', and that one given; got {trusted!r}")
-    case = take_up(rule, args, reference, torch, kwargs, torch_kwargs, static_argnums, nondiff, cotangents, seed)
-    outcomes, findings, evaluation = examine(case, probes, dtypes, trusted, arithmetic)
-    return Report.of(
-        _about(evaluation),
-        outcomes,
-        findings,
-        undecided=evaluation.undecided,
-        port=_is_port(evaluation),
-        allow=allow_unjudged,
-    )
+    with _computing(device, precision) as product_u:
+        options = (kwargs, torch_kwargs, static_argnums, nondiff, cotangents, seed, product_u)
+        case = take_up(rule, args, reference, torch, *options)
+        outcomes, findings, evaluation = examine(case, probes, dtypes, trusted, arithmetic)
+        undecided, port = evaluation.undecided, _is_port(evaluation)
+        return Report.of(_about(evaluation), outcomes, findings, undecided, port, allow_unjudged)
+
+
+@contextlib.contextmanager
+def _computing(device: str | None, precision: str | None) -> Iterator[float]:
+    """jax on that device and at that matmul precision; gives how far an operand of a product is rounded then."""
+    if precision is not None and precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    where = local_device(device)
+    with contextlib.ExitStack() as settings:
+        if device is not None:
+            settings.enter_context(jax.default_device(where))
+        if precision is not None:
+            settings.enter_context(jax.default_matmul_precision(precision))
+        yield 0.0 if precision is None else products_of(platform_of(where), precision).u
 
 
 def probes_of(checks: Sequence[str | Probe]) -> list[Probe]:
@@ -134,7 +153,12 @@ def _same_outputs(case: Case) -> None:
         try:
             traced = run.traced(case.arguments.leaves)
         except Exception as error:
-            raise ValueError(f"the {who} cannot be called with these arguments: {first_line(error)}") from error
+            hint = ""
+            if case.arguments.numbers and isinstance(error, jax.errors.ConcretizationTypeError):
+                name = case.arguments.numbers[0]
+                hint = f" ({name} came as a Python number and is differentiated; name its position in static_argnums, "
+                hint += "if the function needs the number itself)"
+            raise ValueError(f"the {who} cannot be called with these arguments: {first_line(error)}{hint}") from error
         shapes[who] = traced.described
         if not traced.floats:
             raise ValueError(f"the {who} has no floating-point output, so there is nothing to differentiate")

@@ -5,13 +5,10 @@ functions, which a replay imports and calls: replay what you trust, as you would
 """
 
 import dataclasses
-import importlib
 import io
 import json
-import operator
 import os
 import platform
-import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -19,22 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ._check import CHECKS, check
+from .case.saved_values import ARRAYS, CapsuleError, decode, encode, import_by_name, name_of
 from .probes.probe import Probe
 from .report.report import Report
 from .verdict.evaluation import Trusted
-from .verdict.finding import first_line
 
 SCHEMA = 1
 SLICE = 1_000_000  # bytes of arrays; of more, the first rows are kept if they fail alike
-ARRAYS: tuple[type, ...] = (jax.Array, np.ndarray, np.generic)
-
-
-class CapsuleError(ValueError):
-    """A run that cannot be put in a capsule, or a capsule that cannot be re-run."""
 
 
 def save_capsule(
@@ -55,6 +46,7 @@ def save_capsule(
     trusted: Trusted = None,
     arithmetic: str | None = None,
     allow_unjudged: bool = False,
+    precision: str | None = None,
     seed: int = 0,
 ) -> None:
     """Write the run `report = check(rule, *args, ...)` to the file `path`, whole or not at all.
@@ -63,8 +55,8 @@ def save_capsule(
     rows (of the first array, and of those that share its leading axis), if the check fails with the same culprits then.
 
     Raises CapsuleError for a function that cannot be imported by name (a lambda, one in another function or __main__),
-    for an argument that is no array, number, text or function, nor a tuple, list or dict of them, and for a probe of
-    your own; OSError if the file cannot be written.
+    for an argument that is no array, random key, number, text or function, nor a tuple, list or dict of them, and for a
+    probe of your own; OSError if the file cannot be written.
     """
     given = {"rule": rule, "reference": reference, "torch": torch}
     names = {role: name_of(role, function) for role, function in given.items() if function is not None}
@@ -74,13 +66,14 @@ def save_capsule(
     listed = {"static_argnums": static_argnums, "checks": checks, "dtypes": dtypes}
     options: dict[str, Any] = {name: None if given is None else list(given) for name, given in listed.items()}
     options["nondiff"] = [nondiff] if isinstance(nondiff, str) else list(nondiff)
-    options |= {"trusted": trusted, "arithmetic": arithmetic, "allow_unjudged": allow_unjudged, "seed": seed}
+    options |= {"trusted": trusted, "arithmetic": arithmetic, "allow_unjudged": allow_unjudged}
+    options |= {"precision": precision, "seed": seed}
     inputs, report = _first_rows(inputs, report, lambda cut: _run(_import_all(names), cut, options))
     arrays: dict[str, Any] = {}
     contents = {
         "schema": SCHEMA,
         "functions": names,
-        "inputs": {name: _encode(value, name, arrays) for name, value in inputs.items()},
+        "inputs": {name: encode(value, name, arrays) for name, value in inputs.items()},
         "options": options,
         "here": _here(),
         "failed": _failures(report),
@@ -108,7 +101,7 @@ def replay(path: str | os.PathLike[str]) -> Report:
     contents, arrays = _read(path)
     try:
         functions = _import_all(contents["functions"])
-        inputs = {name: _decode(node, arrays) for name, node in contents["inputs"].items()}
+        inputs = {name: decode(node, arrays) for name, node in contents["inputs"].items()}
         options, then, failures = contents["options"], contents["here"], contents["failed"]
         precision, x64 = then["matmul precision"], then["x64"]
     except ImportError as error:
@@ -120,39 +113,6 @@ def replay(path: str | os.PathLike[str]) -> Report:
     changed = "; ".join(f"{n} was {then.get(n)}, is {now.get(n)}" for n in then | now if then.get(n) != now.get(n))
     about = {"failed then": "; ".join(failures[:3]) or "nothing", "changed": changed or "nothing"}
     return dataclasses.replace(report, about=report.about | about)
-
-
-def import_by_name(name: str) -> Any:
-    """What `package.module:name` names. Raises ImportError, in one sentence, if there is no such thing."""
-    module, colon, path = name.partition(":")
-    if not (module and colon and path):
-        raise ImportError(f"expected package.module:function, got {name!r}")
-    try:
-        found: Any = importlib.import_module(module)
-    except Exception as error:
-        raise ImportError(f"cannot import {module}: {first_line(error)}") from error
-    try:
-        return operator.attrgetter(path)(found)
-    except AttributeError as error:
-        raise ImportError(f"there is no {path} in {module}") from error
-
-
-def name_of(role: str, function: Any) -> str:
-    """`package.module:name`, under which `function` can be imported. Raises CapsuleError if there is no such name."""
-    if isinstance(function, str):
-        return function
-    module = getattr(function, "__module__", None) or "builtins"
-    qualname = getattr(function, "__qualname__", type(function).__name__)
-    if module == "__main__":
-        raise CapsuleError(f"{role} {qualname} is defined in __main__: move it to a module, which a replay can import")
-    # `op = custom_vjp(_op)` carries the name of _op: only the thing itself will do.
-    for name in (qualname, *(n for n, value in vars(sys.modules.get(module, object)).items() if value is function)):
-        try:
-            if import_by_name(f"{module}:{name}") is function:
-                return f"{module}:{name}"
-        except ImportError:
-            pass
-    raise CapsuleError(f"{role} {module}.{qualname} has no name to import it by: define it at the top of a module")
 
 
 def _import_all(names: dict[str, str]) -> dict[str, Any]:
@@ -183,39 +143,6 @@ def _first_rows(inputs: dict[str, Any], report: Report, run: Callable[[dict[str,
         return inputs, report  # the shorter arguments do not go together
     alike = (again.exit_code, again.culprits) == (report.exit_code, report.culprits)
     return (cut, again) if alike and not again.ok else (inputs, report)
-
-
-def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """A value as JSON, with its arrays put into `arrays`. Raises CapsuleError, naming the argument."""
-    if isinstance(value, ARRAYS) and not jnp.issubdtype(value.dtype, jax.dtypes.extended) and not value.dtype.hasobject:
-        array, key = np.asarray(value), f"array{len(arrays)}"
-        foreign = array.dtype.isbuiltin == 2  # NumPy's file format does not know bfloat16 and its like: their bits
-        arrays[key] = array.view(f"u{array.itemsize}") if foreign else array
-        return {"array": key, "dtype": array.dtype.name if foreign else None}
-    if value is None or type(value) in (bool, int, float, str):
-        return {"value": value}
-    if type(value) in (tuple, list):
-        return {type(value).__name__: [_encode(item, f"{name}[{i}]", arrays) for i, item in enumerate(value)]}
-    if type(value) is dict and all(type(key) is str for key in value):
-        return {"dict": {key: _encode(item, f"{name}[{key!r}]", arrays) for key, item in value.items()}}
-    if callable(value):
-        return {"function": name_of(name, value)}
-    kinds = "arrays, numbers, text, functions, None, and tuples, lists and dicts of them"
-    raise CapsuleError(f"{name} is a {type(value).__name__}: a capsule takes {kinds}")
-
-
-def _decode(node: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
-    ((kind, content),) = ((kind, content) for kind, content in node.items() if kind != "dtype")
-    if kind == "array":
-        array = arrays[content]
-        return (array.view(jnp.dtype(node["dtype"])) if node["dtype"] else array)[()]
-    if kind == "value":
-        return content
-    if kind == "function":
-        return import_by_name(content)
-    if kind == "dict":
-        return {key: _decode(item, arrays) for key, item in content.items()}
-    return {"tuple": tuple, "list": list}[kind](_decode(item, arrays) for item in content)
 
 
 def _here() -> dict[str, Any]:

@@ -93,7 +93,7 @@ ROOMS = {
     "report": {"verdict"},
     "_check": {"roundoff", "case", "verdict", "probes", "report"},
     "mutation": {"case", "verdict", "probes"},
-    "capsule": {"_check", "probes", "report", "verdict"},
+    "capsule": {"_check", "case", "probes", "report", "verdict"},
     "lesson": {"_check", "roundoff", "case", "verdict", "probes", "report"},
     "near": {"case"},
     "state_dict": {"case"},

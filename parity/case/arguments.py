@@ -3,14 +3,21 @@
 Every implementation is then a function of these leaves. The rest of the arguments stays as it is.
 """
 
+import enum
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+NUMBERS = (float, complex)
+"""Python's own numbers that are differentiated; whole numbers are passed on as they are."""
+PASSED_ON = (bool, int, str, bytes, slice, enum.Enum, np.dtype, type(Ellipsis))
+"""What is passed on as it is, and functions and types too."""
+ARRAYS = (jax.Array, np.ndarray, np.generic)
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,8 @@ class Arguments:
     kwargs: dict[str, Any]
     described: dict[str, str]
     """Every argument, static ones and kwargs too: name -> what a report says that it is."""
+    numbers: list[str] = field(default_factory=list)
+    """Names of the leaves that came as Python numbers and were made arrays, to be differentiated."""
 
     @property
     def diff(self) -> list[np.ndarray]:
@@ -61,23 +70,29 @@ def take_apart(
 ) -> Arguments:
     """The arguments of `rule(*args, **kwargs)`.
 
-    nondiff: names of arguments (`mask`) or of single leaves (`params[0][1]`) that are not differentiated.
+    static_argnums: positions of what is passed on as it is, beside those that the rule declares itself (nondiff_argnums
+    of a custom_vjp or custom_jvp). nondiff: names of arguments (`mask`) or of single leaves (`params[0][1]`) that are
+    not differentiated.
 
-    Raises TypeError for a leaf that is no array (name its argument in static_argnums, or make it an array), and
-    ValueError if nothing is left to differentiate, a static position is none, or a name in nondiff is none of a
-    floating-point argument.
+    A Python float becomes an array of the other arguments' coarsest dtype and is differentiated. Whole numbers, truth
+    values, text, functions and types are passed on as they are.
+
+    Raises TypeError for a leaf that is anything else, and ValueError if nothing is left to differentiate, a static
+    position is none, or a name in nondiff is none of a floating-point argument.
     """
     for number in static_argnums:
         if not -len(args) <= number < len(args):
             raise ValueError(f"static_argnums must be positions among the {len(args)} arguments; got {number}")
-    statics = {number % len(args) for number in static_argnums}
+    statics = {number % len(args) for number in (*static_argnums, *_declared_static(rule, len(args)))}
     parameters = _parameter_names(rule, len(args))
     dynamic = [() if i in statics else arg for i, arg in enumerate(args)]
     paths, tree = jax.tree_util.tree_flatten_with_path(tuple(dynamic))
     every_owner = [parameters[path[0].idx] for path, _ in paths]
     every_name = [owner + jax.tree_util.keystr(path[1:]) for owner, (path, _) in zip(every_owner, paths, strict=True)]
-    kept = [_taken(name, leaf) for name, (_, leaf) in zip(every_name, paths, strict=True)]
-    places = [i for i, leaf in enumerate(kept) if is_float(leaf)]
+    given = [leaf for _, leaf in paths]
+    number_dtype = _dtype_of_numbers(given)
+    kept = [_taken(name, leaf, number_dtype) for name, leaf in zip(every_name, given, strict=True)]
+    places = [i for i, leaf in enumerate(kept) if isinstance(leaf, ARRAYS) and is_float(leaf)]
     floats, names, owners = ([each[i] for i in places] for each in (kept, every_name, every_owner))
     wrt = _differentiated(names, owners, [nondiff] if isinstance(nondiff, str) else nondiff)
 
@@ -86,12 +101,33 @@ def take_apart(
         return tuple(arg if i in statics else rebuilt[i] for i, arg in enumerate(args))
 
     static = {parameters[i]: f"{parameters[i]} = {_shown(args[i])}" for i in sorted(statics)}
-    described = dict(zip(every_name, map(_described, every_name, kept), strict=True)) | static
+    described = dict(zip(every_name, map(_described, every_name, kept, given), strict=True)) | static
     described |= {name: f"{name} = {_shown(value)}" for name, value in (kwargs or {}).items()}
-    return Arguments(floats, names, wrt, rebuild, dict(kwargs or {}), described)
+    numbers = [name for name, leaf in zip(every_name, given, strict=True) if type(leaf) in NUMBERS]
+    return Arguments(floats, names, wrt, rebuild, dict(kwargs or {}), described, numbers)
 
 
-def _described(name: str, leaf: Any) -> str:
+def _declared_static(rule: Callable[..., Any], count: int) -> list[int]:
+    """The positions that a custom_vjp or custom_jvp, under a jit or not, takes as they are: its nondiff_argnums."""
+    found: Any = rule
+    while found is not None and not isinstance(found, (jax.custom_vjp, jax.custom_jvp)):
+        found = getattr(found, "__wrapped__", None)
+    declared = () if found is None else found.nondiff_argnums
+    return [number for number in declared if -count <= number < count]
+
+
+def _dtype_of_numbers(leaves: Sequence[Any]) -> np.dtype:
+    """What a Python float is taken as: the coarsest dtype of the others, so that no result becomes finer by it."""
+    floats = [leaf.dtype for leaf in leaves if isinstance(leaf, ARRAYS) and is_float(leaf)]
+    real = [jnp.finfo(dtype).dtype for dtype in floats] or [jnp.result_type(float)]
+    return max(real, key=lambda dtype: float(jnp.finfo(dtype).eps))
+
+
+def _described(name: str, leaf: Any, given: Any) -> str:
+    if type(given) in NUMBERS:
+        return f"{name} = {given!r} as {leaf.dtype}"
+    if not isinstance(leaf, ARRAYS):
+        return f"{name} = {_shown(leaf)}"
     shape = str(list(leaf.shape)).replace(" ", "")
     if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
         return f"{name} random key" + (shape if leaf.shape else "")
@@ -100,8 +136,8 @@ def _described(name: str, leaf: Any) -> str:
 
 def _shown(value: Any) -> str:
     """A static argument in a few characters: its shape if it has one, its name, or how Python writes it."""
-    if isinstance(value, (jax.Array, np.ndarray)):
-        return _described("", value).strip()
+    if isinstance(value, ARRAYS):
+        return _described("", value, value).strip()
     text = getattr(value, "__name__", None) or " ".join(repr(value).split())
     return text if len(text) <= 40 else f"{text[:36]} ..."
 
@@ -112,11 +148,16 @@ def put(old: Sequence[Any], places: Sequence[int], new: Sequence[Any]) -> list[A
     return [placed.get(i, leaf) for i, leaf in enumerate(old)]
 
 
-def _taken(name: str, leaf: Any) -> Any:
-    """The leaf as it is passed on. Raises TypeError, naming it, for one that is no array."""
-    if not isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
-        cure = "make it an array to differentiate it, or give its position in static_argnums, or pass it in kwargs"
-        raise TypeError(f"argument {name} is a {type(leaf).__name__}, not an array: {cure}")
+def _taken(name: str, leaf: Any, number_dtype: np.dtype) -> Any:
+    """The leaf as it is passed on. Raises TypeError, naming it, for one that is neither an array nor PASSED_ON."""
+    if type(leaf) in NUMBERS:
+        complexes = np.complex128 if number_dtype == np.float64 else np.complex64
+        return np.asarray(leaf, number_dtype if type(leaf) is float else complexes)
+    if not isinstance(leaf, ARRAYS):
+        if isinstance(leaf, PASSED_ON) or callable(leaf):
+            return leaf
+        cure = "make it a jax or NumPy array, or give its argument's position in static_argnums to pass it on as it is"
+        raise TypeError(f"argument {name} is of type {type(leaf).__name__}, which is no array: {cure}")
     if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):  # a random key
         return leaf
     # Integers in jax's own width: its primitives take no other.

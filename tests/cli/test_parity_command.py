@@ -121,7 +121,8 @@ def test_options_of_a_rule_arrive(run, rules, monkeypatch):
     run(
         *("parity", "--rule", "my_rules:right", "--reference", "my_rules:plain", "--torch", "my_rules:wrong"),
         *("--args", "my_rules:PAIR", "--checks", "rule-ran, kinks", "--seed", "7", "--dtypes", "float64, bfloat16"),
-        *("--trusted", "torch", "--arithmetic", "bfloat16", "--allow-unjudged"),
+        *("--trusted", "torch", "--arithmetic", "bfloat16", "--allow-unjudged", "--static-argnums", "1, -1"),
+        *("--nondiff", "mask,params[0]['w']", "--device", "cpu", "--precision", "high"),
     )
     import my_rules  # pyright: ignore[reportMissingImports]
 
@@ -130,6 +131,8 @@ def test_options_of_a_rule_arrive(run, rules, monkeypatch):
     assert given["checks"] == ["rule ran", "kinks"] and given["seed"] == 7
     assert given["dtypes"] == ["float64", "bfloat16"] and given["trusted"] == "torch"
     assert given["arithmetic"] == "bfloat16" and given["allow_unjudged"] is True
+    assert given["static_argnums"] == [1, -1] and given["nondiff"] == ["mask", "params[0]['w']"]
+    assert given["device"] == "cpu" and given["precision"] == "high"
 
 
 def test_what_could_not_be_judged_is_3(run, rules):
@@ -202,8 +205,12 @@ RIGHT = ["--rule", "my_rules:right"]
         ([*RIGHT, *AT, "--batch-size", "64"], "--batch-size does not go with --rule"),
         ([*RIGHT, *AT, "--hidden", "50"], "--hidden does not go with --rule"),
         ([*RIGHT, *AT, "--dtype", "float32"], "--dtype does not go with --rule"),
-        ([*RIGHT, *AT, "--device", "cpu"], "--device does not go with --rule"),
-        ([*RIGHT, *AT, "--precision", "high"], "--precision does not go with --rule"),
+        (["--nondiff", "x"], "--nondiff needs --rule"),
+        ([*RIGHT, *AT, "--static-argnums", "0,b"], "--static-argnums: expected positions such as 0,2, got '0,b'"),
+        ([*RIGHT, *AT, "--static-argnums", "3"], "static_argnums must be positions among the 1 arguments; got 3"),
+        ([*RIGHT, *AT, "--nondiff", "y"], "nondiff must name floating-point arguments or leaves (x); got 'y'"),
+        ([*RIGHT, *AT, "--device", "tpu"], "device must be one that jax finds here: cpu; got 'tpu'"),
+        (["--replay", "file", "--device", "cpu"], "--device does not go with --replay"),
         ([*RIGHT, *AT, "--source", "auto"], "--source does not go with --rule"),
         (["--replay", "file", *RIGHT, *AT], "--rule does not go with --replay"),
         (["--replay", "file", "--seed", "0"], "--seed does not go with --replay"),
@@ -215,7 +222,7 @@ RIGHT = ["--rule", "my_rules:right"]
         ([*RIGHT, *AT, "--torch", "no_rules:f"], "--torch: cannot import no_rules: ModuleNotFoundError"),
         ([*RIGHT, *AT, "--reference", "my_rules:X"], "--reference: expected a function, but my_rules:X is of type"),
         ([*RIGHT, *AT, "--checks", "values,kink"], "checks must be among 'values', "),
-        ([*RIGHT, "--args", "my_rules:TEXT"], "argument x is a str, not an array"),
+        ([*RIGHT, "--args", "my_rules:TEXT"], "no argument is a floating-point array"),
         (["--replay", "nothing.npz"], "cannot read the capsule nothing.npz: No such file or directory"),
         (["--replay", "my_rules.py"], "my_rules.py is no capsule, or a damaged one"),
     ],

@@ -149,3 +149,51 @@ def test_a_report_that_cannot_be_written_is_said(tmp_path):
 
 def test_the_fixture_has_the_signature_of_check(parity):
     assert inspect.signature(parity.check) == inspect.signature(check)
+
+
+REFUSED = """
+import jax.numpy as jnp
+
+def rule(x, n):
+    if n == 7:
+        return x * (1 // (n - 7))
+    return x * n
+
+def broken(x):
+    return x.no_such_method()
+
+def test_argument(parity):
+    parity.check(rule, jnp.ones(3), {1, 2})
+
+def test_option():
+    from pullback import parity
+    parity.check(rule, jnp.ones(3), 3, checks=["value"])
+
+def test_inside(parity):
+    parity.check(rule, jnp.ones(3), 7)
+
+def test_inside_too(parity):
+    parity.check(broken, jnp.ones(3))
+
+def test_mine():
+    raise ValueError("mine")
+"""
+
+
+def test_what_cannot_be_checked_is_one_sentence_and_the_place(tmp_path):
+    (tmp_path / "test_refused.py").write_text(REFUSED)
+    result = run_pytest(tmp_path)
+    shown = result.stdout.replace("\n", "|")
+    cure = "make it a jax or NumPy array, or give its argument's position in static_argnums to pass it on as it is"
+    first = f"TypeError: argument n is of type set, which is no array: {cure}|"
+    assert f"{first}test_refused.py:13: parity.check(rule, jnp.ones(3), {{1, 2}})|_" in shown
+    assert re.search(r"\|ValueError: checks must be among [^|]*; got 'value'\|test_refused.py:17: parity.check", shown)
+    cannot = r"\|ValueError: the rule cannot be called with these arguments: "
+    assert re.search(
+        rf"{cannot}ZeroDivisionError: [^|]*\|test_refused.py:20: [^|]*\|test_refused.py:6: return x \*", shown
+    )
+    assert re.search(
+        rf"{cannot}AttributeError: [^|]*\|test_refused.py:23: [^|]*\|test_refused.py:10: return x.no", shown
+    )
+    assert '>       raise ValueError("mine")' in result.stdout, "other errors are left alone"
+    assert "_check.py" not in result.stdout and len(result.stdout.splitlines()) < 40

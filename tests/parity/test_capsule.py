@@ -9,7 +9,8 @@ import pytest
 from pullback.parity import Probe, check
 from pullback.parity import capsule as capsule_module
 from pullback.parity._check import CHECKS
-from pullback.parity.capsule import CapsuleError, import_by_name, name_of, replay, save_capsule
+from pullback.parity.capsule import replay, save_capsule
+from pullback.parity.case.saved_values import CapsuleError, import_by_name, name_of
 
 MODULE = """
 import jax
@@ -118,6 +119,7 @@ def test_all_checks_are_made_unless_said(rules, tmp_path):
         "trusted": None,
         "arithmetic": None,
         "allow_unjudged": False,
+        "precision": None,
         "seed": 0,
     }
     assert contents["functions"] == {"rule": "capsule_rules:wrong"}
@@ -244,9 +246,9 @@ def test_names_that_lead_nowhere(rules, tmp_path, name, message):
     assert str(raised.value) == message
 
 
-@pytest.mark.parametrize("value", [{1, 2}, {1: X}, np.array([None]), jax.random.key(0)])
+@pytest.mark.parametrize("value", [{1, 2}, {1: X}, np.array([None]), object()])
 def test_an_argument_that_does_not_fit_is_named(rules, tmp_path, value):
-    with pytest.raises(CapsuleError, match=r"args\[1\]\['a'\] is a \w+: a capsule takes arrays, numbers, text"):
+    with pytest.raises(CapsuleError, match=r"args\[1\]\['a'\] is a \w+: a capsule takes arrays, random keys, numbers"):
         save_capsule(tmp_path / "capsule.npz", failing(rules.wrong, X), rules.wrong, (X, {"a": value}))
 
 

@@ -410,13 +410,66 @@ def test_float64_beside_float32():
     ("args", "error", "text"),
     [
         ((np.arange(3),), ValueError, "no argument is a floating-point array, so there is nothing to differentiate"),
-        ((2.0,), TypeError, "argument x is a float, not an array: make it an array to differentiate it, or give its"),
+        (
+            ({1, 2},),
+            TypeError,
+            "argument x is of type set, which is no array: make it a jax or NumPy array, or give its",
+        ),
     ],
 )
 def test_arguments_that_cannot_be_checked(args, error, text):
     with pytest.raises(error) as caught:
         parity.check(square, *args)
     assert str(caught.value).startswith(text)
+
+
+def test_a_python_float_is_differentiated_and_the_report_says_so():
+    report = parity.check(lambda x, scale, n: scale * x**n, X, 0.5, 3, reference=lambda x, scale, n: scale * x * x * x)
+    assert report.ok and "float32 scale_bar" in {f"{row.check} {row.leaf}" for row in report.rows}
+    assert report.about["arguments"].endswith("scale = 0.5 as float32, n = 3; not differentiated: n")
+
+
+def test_a_wrong_cotangent_of_a_python_float():
+    rule = jax.custom_vjp(lambda x, scale: scale * x)
+    rule.defvjp(lambda x, scale: (scale * x, (x, scale)), lambda xs, y_bar: (xs[1] * y_bar, 2 * jnp.sum(xs[0] * y_bar)))
+    report = parity.check(rule, X, 0.5, reference=lambda x, scale: scale * x)
+    assert [mistake.leaves for mistake in report.mistakes] == [["scale_bar"]]
+
+
+def test_nondiff_argnums_are_read_from_the_rule():
+    rule = jax.custom_vjp(lambda mode, x: x * x if mode == "square" else x, nondiff_argnums=(0,))
+    rule.defvjp(lambda mode, x: (x * x, x), lambda mode, x, y_bar: (x * y_bar,))
+    report = parity.check(rule, "square", X, reference=lambda mode, x: x * x, torch=lambda mode, x: x * x)
+    assert report.about["arguments"].endswith("mode = 'square'; not differentiated: mode")
+    assert [mistake.leaves for mistake in report.mistakes] == [["x_bar"]] and report.mistakes[0].kind == "factor"
+
+
+def test_a_number_that_must_stay_one_is_named():
+    with pytest.raises(ValueError) as caught:
+        parity.check(lambda x, rate: x * 2 if rate > 0.1 else x, X, 0.5)
+    assert str(caught.value).endswith(
+        " (rate came as a Python number and is differentiated; name its position in static_argnums, if the function "
+        "needs the number itself)"
+    )
+
+
+def test_precision_and_device():
+    report = parity.check(square, X, device="cpu", precision="high", checks=["values"])
+    assert report.ok and report.about["device"] == "cpu (cpu), matmul precision high"
+    with pytest.raises(ValueError, match="^device must be one that jax finds here: cpu; got 'tpu'$"):
+        parity.check(square, X, device="tpu")
+    with pytest.raises(ValueError, match="^precision must be one of default, high, highest; got 'low'$"):
+        parity.check(square, X, precision="low")
+
+
+def test_the_bound_follows_the_precision_that_is_asked_for(monkeypatch):
+    monkeypatch.setattr("pullback.parity._check.platform_of", lambda device: "gpu")
+    w = f32(np.random.default_rng(0).standard_normal((4, 3)))
+    floors = {}
+    for precision in ("highest", "default"):
+        report = parity.check(lambda x, w: x @ w, f32(np.ones((2, 4))), w, checks=["values"], precision=precision)
+        floors[precision] = next(row.floor for row in report.rows if row.leaf == "y")
+    assert floors["default"] > 100 * floors["highest"]
 
 
 def test_no_floating_point_output():

@@ -1,9 +1,11 @@
+import enum
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from pullback.functional import lin
 from pullback.parity.case.arguments import is_complex, is_float, output_names, take_apart
@@ -101,13 +103,63 @@ def test_the_callers_keyword_arguments_are_not_kept():
     assert taken.kwargs == {"scale": 3}
 
 
-@pytest.mark.parametrize("leaf", [2.0, 3, True, "rows", lambda: 0, np.float32])
-def test_a_leaf_that_is_no_array(leaf):
+class Shade(enum.Enum):
+    DARK = 1
+
+
+@pytest.mark.parametrize("leaf", [3, True, "rows", b"rows", lambda: 0, np.float32, np.dtype("int8"), Shade.DARK, ...])
+def test_what_is_no_number_is_passed_on_as_it_is(leaf):
+    taken = taken_apart(lambda x, options: x, X, {"axis": [leaf]})
+    assert taken.names == ["x"] and taken.numbers == []
+    assert taken.rebuild(taken.leaves)[1] == {"axis": [leaf]} and type(
+        taken.rebuild(taken.leaves)[1]["axis"][0]
+    ) is type(leaf)
+
+
+@pytest.mark.parametrize("dtypes", [["float32"], ["float64", "bfloat16"], ["float16", "float64"], ["complex128"]])
+def test_a_python_float_is_differentiated_in_the_coarsest_dtype(dtypes):
+    arrays = [X.astype(dtype) for dtype in dtypes]
+    taken = taken_apart(lambda arrays, scale, n: 0, arrays, 0.25, 3)
+    coarsest = {"complex128": "float64"}.get(dtypes[0], dtypes[-1] if "bfloat16" in dtypes else dtypes[0])
+    assert taken.diff_names[-1] == "scale" and taken.numbers == ["scale"]
+    assert taken.leaves[-1].dtype == coarsest and taken.leaves[-1].shape == () and taken.leaves[-1] == 0.25
+    assert taken.described["scale"] == f"scale = 0.25 as {coarsest}" and taken.described["n"] == "n = 3"
+    assert taken.cast(np.float16).leaves[-1].dtype == np.float16 if "complex128" not in dtypes else True
+
+
+def test_only_python_floats():
+    taken = taken_apart(lambda a, b: a * b, 2.0, [0.5, 1])
+    assert taken.diff_names == ["a", "b[0]"] and {leaf.dtype for leaf in taken.leaves} == {np.dtype("float32")}
+    with jax.enable_x64(True):
+        assert taken_apart(lambda a: a, 2.0).leaves[0].dtype == np.float64
+    assert taken_apart(lambda x, z: x, X, 2j).leaves[1].dtype == np.complex64
+
+
+def test_a_python_float_may_be_named_in_nondiff_or_be_static():
+    assert taken_apart(lambda x, scale: x, X, 2.0, nondiff=["scale"]).diff_names == ["x"]
+    taken = taken_apart(lambda x, scale: x, X, 2.0, static_argnums=[1])
+    assert taken.names == ["x"] and type(taken.rebuild(taken.leaves)[1]) is float and taken.numbers == []
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda f: f, jax.jit, lambda f: jax.jit(jax.jit(f))], ids=["as it is", "jit", "jit of jit"]
+)
+@pytest.mark.parametrize("decorator", [jax.custom_vjp, jax.custom_jvp])
+def test_what_the_rule_declares_is_static(decorator, wrap):
+    rule = wrap(decorator(lambda mode, x, size: x, nondiff_argnums=(0, 2)))
+    option = object()
+    taken = taken_apart(rule, option, X, 2.0)
+    assert taken.names == ["x"] and taken.rebuild(taken.leaves)[0] is option and taken.rebuild(taken.leaves)[2] == 2.0
+    assert taken.described["mode"].startswith("mode = <object") and taken.described["size"] == "size = 2.0"
+
+
+@pytest.mark.parametrize("leaf", [object(), np.random.default_rng(0), {1, 2}, torch.ones(2)])
+def test_a_leaf_that_is_neither_an_array_nor_plain_data(leaf):
     with pytest.raises(TypeError) as caught:
         taken_apart(lambda x, options: x, X, {"axis": [leaf]})
     assert str(caught.value) == (
-        f"argument options['axis'][0] is a {type(leaf).__name__}, not an array: make it an array to differentiate it, "
-        "or give its position in static_argnums, or pass it in kwargs"
+        f"argument options['axis'][0] is of type {type(leaf).__name__}, which is no array: make it a jax or NumPy "
+        "array, or give its argument's position in static_argnums to pass it on as it is"
     )
 
 
