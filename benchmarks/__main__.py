@@ -101,6 +101,8 @@ def _run_them(names: list[str], asked: argparse.Namespace) -> int:
     whole: dict[str, Any] = about | {"version": version("pullback"), "quick": quick, "rounds": rounds, "floor": best}
     targets = []
     for name in names:
+        if sys.stderr.isatty():  # no spinner: its thread would run beside what is timed
+            print(f"timing {name}, {names.index(name) + 1} of {len(names)} ...", file=sys.stderr)
         workload = getattr(importlib.import_module(f".{WORKLOADS[name]}", __package__), name)
         try:
             for title, rows in workload(plan):

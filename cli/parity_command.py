@@ -12,7 +12,7 @@ from pullback.data import DataError
 from .files import write_whole
 from .parity_options import MANY_PANEL, MNIST, RULE, refuse_what_does_not_go_together
 from .rule import PASSED_ON, check_rule, replay_run, save_run
-from .terminal import console, leave, plain_notes, refuse, refuse_unwritable
+from .terminal import console, leave, plain_notes, progress, refuse, refuse_unwritable
 
 if TYPE_CHECKING:
     from pullback.parity import Report
@@ -186,7 +186,7 @@ def _check_mnist(
     from pullback.parity import check_mnist
 
     try:
-        with processes(coordinator, num_processes, process_id, detect=bool(detect)), plain_notes():
+        with processes(coordinator, num_processes, process_id, detect=bool(detect)), plain_notes(), progress():
             report = check_mnist(**options)
             first = jax.process_index() == 0
     except ProcessLost as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from .by_name import arguments_named, function_named, make_importable
-from .terminal import refuse
+from .terminal import progress, refuse
 
 if TYPE_CHECKING:
     from pullback.parity import Report
@@ -33,7 +33,8 @@ def check_rule(
     functions = {role: function_named(f"--{role}", name) for role, name in names.items() if name is not None}
     positional, keywords = arguments_named("--args", args)
     options = {"kwargs": keywords, **_read(options)}
-    report = check(functions["rule"], *positional, **{k: f for k, f in functions.items() if k != "rule"}, **options)
+    with progress():
+        report = check(functions["rule"], *positional, **{k: f for k, f in functions.items() if k != "rule"}, **options)
     saved = {name: value for name, value in options.items() if name != "device"}  # a replay runs on what is there
     return report, lambda path: save_capsule(path, report, args=positional, **names, **saved)
 
@@ -42,7 +43,8 @@ def replay_run(file: Path) -> "Report":
     make_importable()
     from pullback.parity.capsule import replay
 
-    return replay(file)
+    with progress():
+        return replay(file)
 
 
 def _read(options: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from pullback.data import SampleDataWarning
 
@@ -41,6 +42,21 @@ def refuse_unwritable(files: dict[str, Path | None]) -> None:
 def console(width: int = 116) -> Console:
     """Where reports are printed: as wide as the terminal, or as COLUMNS says; in a file or a pipe, `width`."""
     return Console(width=None if sys.stdout.isatty() else shutil.get_terminal_size((width, 24)).columns)
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[None]:
+    """Shows on a terminal what a check is at; it is gone when the check is done. In a file or a pipe: nothing."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from pullback.parity.case.progress import listening
+
+    with (
+        Console(stderr=True).status("loading jax and the data") as status,
+        listening(lambda what: status.update(escape(what))),
+    ):
+        yield
 
 
 @contextlib.contextmanager

@@ -20,6 +20,9 @@ from .decode import (
 )
 from .fetch import SHA256, cache_dir, download
 
+WARNED: set[str] = set()
+"""What this process was warned of: a reason for the sample is said once."""
+
 
 class SampleDataWarning(UserWarning):
     """The full MNIST could not be had, and the embedded sample stands in for it."""
@@ -84,7 +87,7 @@ def load_mnist(source: str | Path = "auto") -> Mnist:
 
     source:
         "auto"      the cache, else a verified download into it, else the embedded sample (with a
-                    SampleDataWarning that says why and how to get the full set)
+                    SampleDataWarning, once a process, that says why and how to get the full set)
         "cache"     the cache only: `$PULLBACK_DATA_DIR`, else `~/.cache/pullback`
         "download"  the cache, filled or mended by a download first
         "sample"    the embedded sample: 4,000 / 1,000 / 0
@@ -112,12 +115,11 @@ def load_mnist(source: str | Path = "auto") -> Mnist:
         download(cache_dir())
         return _from_cache()
     except DataError as error:
-        warnings.warn(
-            f"{why}{error}: using the embedded sample of 5,000 digits. For the full set, with a network: "
-            "pullback data --source download",
-            SampleDataWarning,
-            stacklevel=2,
-        )
+        said = f"{why}{error}: using the embedded sample of 5,000 digits. For the full set, with a network: "
+        said += "pullback data --source download"
+        if said not in WARNED:
+            WARNED.add(said)
+            warnings.warn(said, SampleDataWarning, stacklevel=2)
         return _sample()
 
 

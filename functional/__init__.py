@@ -2,58 +2,90 @@
 
 from typing import TYPE_CHECKING
 
-from ._typing import Params as Params
-from .activation_stats import LayerStats as LayerStats
-from .activation_stats import Stats as Stats
-from .activation_stats import activation_stats as activation_stats
-from .conv2d import conv2d as conv2d
-from .conv2d import conv2d_bwd as conv2d_bwd
-from .conv2d import conv2d_fwd as conv2d_fwd
-from .epoch import sgd_epoch as sgd_epoch
-from .fused import fused_forward_and_backward as fused_forward_and_backward
-from .fused import fused_value_and_grad as fused_value_and_grad
-from .fused_loss import fused_mlp_loss as fused_mlp_loss
-from .fused_loss import fused_mlp_loss_bwd as fused_mlp_loss_bwd
-from .fused_loss import fused_mlp_loss_fwd as fused_mlp_loss_fwd
-from .init import fans as fans
-from .init import init_mlp as init_mlp
-from .init import kaiming_normal as kaiming_normal
-from .init import kaiming_uniform as kaiming_uniform
-from .init import torch_conv as torch_conv
-from .init import torch_linear as torch_linear
-from .init import xavier_normal as xavier_normal
-from .init import xavier_uniform as xavier_uniform
-from .layers import Layer as Layer
-from .layers import Lin as Lin
-from .layers import Mse as Mse
-from .layers import Relu as Relu
-from .layers import as_op as as_op
-from .layers import no_params as no_params
-from .layers import serial as serial
-from .leaky_relu import leaky_relu as leaky_relu
-from .leaky_relu import leaky_relu_bwd as leaky_relu_bwd
-from .leaky_relu import leaky_relu_fwd as leaky_relu_fwd
-from .lin import lin as lin
-from .lin import lin_bwd as lin_bwd
-from .lin import lin_fwd as lin_fwd
-from .mlp import forward_and_backward as forward_and_backward
-from .mlp import mlp as mlp
-from .mlp import mlp_bwd as mlp_bwd
-from .mlp import mlp_fwd as mlp_fwd
-from .mlp import mlp_loss as mlp_loss
-from .mse import mse as mse
-from .mse import mse_bwd as mse_bwd
-from .mse import mse_fwd as mse_fwd
-from .relu import relu as relu
-from .relu import relu_bwd as relu_bwd
-from .relu import relu_fwd as relu_fwd
-from .shifted_relu import shifted_relu as shifted_relu
-from .shifted_relu import shifted_relu_bwd as shifted_relu_bwd
-from .shifted_relu import shifted_relu_fwd as shifted_relu_fwd
-from .weight_grad import weight_grad_einsum as weight_grad_einsum
-from .weight_grad import weight_grad_matmul as weight_grad_matmul
-from .weight_grad import weight_grad_outer as weight_grad_outer
-from .weight_grad import weight_grad_transposed as weight_grad_transposed
+from ._typing import Params
+from .activation_stats import LayerStats, Stats, activation_stats
+from .conv2d import conv2d, conv2d_bwd, conv2d_fwd
+from .epoch import sgd_epoch
+from .fused import fused_forward_and_backward, fused_value_and_grad
+from .fused_loss import fused_mlp_loss, fused_mlp_loss_bwd, fused_mlp_loss_fwd
+from .init import (
+    fans,
+    init_mlp,
+    kaiming_normal,
+    kaiming_uniform,
+    torch_conv,
+    torch_linear,
+    xavier_normal,
+    xavier_uniform,
+)
+from .layers import Layer, Lin, Mse, Relu, as_op, no_params, serial
+from .leaky_relu import leaky_relu, leaky_relu_bwd, leaky_relu_fwd
+from .lin import lin, lin_bwd, lin_fwd
+from .mlp import forward_and_backward, mlp, mlp_bwd, mlp_fwd, mlp_loss
+from .mse import mse, mse_bwd, mse_fwd
+from .relu import relu, relu_bwd, relu_fwd
+from .shifted_relu import shifted_relu, shifted_relu_bwd, shifted_relu_fwd
+from .weight_grad import weight_grad_einsum, weight_grad_matmul, weight_grad_outer, weight_grad_transposed
+
+__all__ = [
+    "Layer",
+    "LayerStats",
+    "Lin",
+    "Mse",
+    "Params",
+    "Relu",
+    "Stats",
+    "activation_stats",
+    "as_op",
+    "conv2d",
+    "conv2d_bwd",
+    "conv2d_fwd",
+    "fans",
+    "forward_and_backward",
+    "fused_forward_and_backward",
+    "fused_mlp_loss",
+    "fused_mlp_loss_bwd",
+    "fused_mlp_loss_fwd",
+    "fused_value_and_grad",
+    "init_mlp",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "leaky_relu",
+    "leaky_relu_bwd",
+    "leaky_relu_fwd",
+    "lin",
+    "lin_bwd",
+    "lin_fwd",
+    "mlp",
+    "mlp_bwd",
+    "mlp_fwd",
+    "mlp_loss",
+    "mse",
+    "mse_bwd",
+    "mse_fwd",
+    "no_params",
+    "relu",
+    "relu_bwd",
+    "relu_fwd",
+    "serial",
+    "sgd_epoch",
+    "shifted_relu",
+    "shifted_relu_bwd",
+    "shifted_relu_fwd",
+    "torch_conv",
+    "torch_linear",
+    "weight_grad_einsum",
+    "weight_grad_matmul",
+    "weight_grad_outer",
+    "weight_grad_transposed",
+    "xavier_normal",
+    "xavier_uniform",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of this module's
 

@@ -11,6 +11,7 @@ import jax
 
 from .case.case import Case, take_up
 from .case.cotangents import DRAWN
+from .case.progress import step
 from .probes.probe import PROBES, Probe
 from .report.report import Report
 from .roundoff.products import PRECISIONS, local_device, platform_of, products_of
@@ -132,8 +133,10 @@ def examine(
         asked = any(probe.name == "dtypes" for probe in probes)
         evaluation = Evaluation(case, (DTYPES if dtypes is None else dtypes) if asked else (), trusted, arithmetic)
         evaluation.dtypes_asked = dtypes is not None
+        step(f"{case.name}: oracle")
         choose_oracle(evaluation)
         for probe in probes:
+            step(f"{case.name}: {probe.name}")
             try:
                 for found in probe.look(evaluation):
                     (outcomes if isinstance(found, Outcome) else findings).append(found)  # pyright: ignore

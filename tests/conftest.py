@@ -218,6 +218,7 @@ def full_mnist() -> Path:
 def empty_cache(tmp_path, monkeypatch) -> Path:
     """A cache of the test's own, with nothing in it."""
     monkeypatch.setitem(os.environ, "PULLBACK_DATA_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("pullback.data.mnist.WARNED", set())
     return tmp_path / "cache"
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -138,10 +139,50 @@ def test_no_file_of_parity_reaches_into_anothers_private_names(root):
                 assert not private, f"{path.relative_to(root)} imports {private}"
 
 
-def test_the_public_surface_is_written_down():
-    code = "import json, pullback.parity as p; print(json.dumps([dir(p), p.__all__]))"
-    listed, public = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
-    assert listed == public == sorted(public)
+@pytest.mark.parametrize("name", ["functional", "functional.experimental", "data", "parallel", "parity"])
+def test_the_public_surface_is_written_down(name):
+    code = f"import json, pullback.{name} as p; print(json.dumps([dir(p), p.__all__, [hasattr(p, n) for n in dir(p)]]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    listed, public, there = json.loads(done.stdout)
+    assert listed == public == sorted(public) and all(there)
+
+
+def test_the_package_has_a_version_and_finds_its_parts_when_asked(root, tmp_path):
+    code = """
+import sys
+import pullback
+assert dir(pullback) == ["__version__", "data", "functional", "parallel", "parity"], dir(pullback)
+assert not {"jax", "torch", "numpy"}.intersection(sys.modules), "importing the package alone imports nothing"
+print(pullback.__version__, pullback.parity.check.__name__, pullback.functional.lin.__name__)
+try:
+    pullback.nothing
+except AttributeError as error:
+    print(error)
+"""
+    version = re.search('^version = "(.*)"', (root / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version
+    # In the checkout no folder has the name of the package, so that none is taken for it.
+    for folder in (root, tmp_path):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+        assert done.stderr == ""
+        said = f"{version.group(1)} check lin\nmodule 'pullback' has no attribute 'nothing'\n"
+        assert done.stdout == said
+        done = subprocess.run([sys.executable, "-m", "pullback", "--version"], capture_output=True, cwd=folder)
+        assert done.stdout.decode() == f"pullback {version.group(1)}\n"
+
+
+def test_parity_works_with_jax_and_numpy_alone():
+    """Whoever installs no extra checks a rule all the same; what needs an extra says which."""
+    code = """
+import importlib.util, sys
+real = importlib.util.find_spec
+sys.modules.update(dict.fromkeys(["torch", "rich", "typer", "matplotlib", "pooch"]))
+importlib.util.find_spec = lambda name, *more: None if sys.modules.get(name, 0) is None else real(name, *more)
+"""
+    text = (Path(__file__).parents[1] / ".ci" / "bare.py").read_text()
+    done = subprocess.run([sys.executable, "-c", code + text], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "bare: FAIL" in done.stdout
 
 
 def test_no_module_of_parity_has_the_name_of_a_public_function(root):

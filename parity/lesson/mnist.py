@@ -16,6 +16,7 @@ from pullback.functional import init_mlp, leaky_relu, lin, mlp_loss, mse, relu, 
 
 from .._check import DTYPES, examine
 from ..case.case import take_up
+from ..case.progress import step
 from ..probes.probe import PROBES
 from ..report.report import Report
 from ..roundoff.products import PRECISIONS, Products, local_device, platform_of, products_of
@@ -96,8 +97,10 @@ def check_mnist(
         def draw(shape: tuple[int, ...]) -> np.ndarray:
             return np.asarray(rng.standard_normal(shape)).astype(dtype)
 
+        step(f"the net, of {batch_size:,} rows")
         outcomes, sharded = [net.outcome], net.got.get("sharded", {})
         net = replace(net)  # without the arrays, which are gigabytes at 50,000 rows
+        step("each operation alone")
         alone = operator_comparisons(_inside(params, x, targ), draw, dtype, products.u)
         outcomes += [comparison.outcome for comparison in alone]
         # Where the net is right, so is every step of it.

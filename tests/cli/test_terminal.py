@@ -1,11 +1,13 @@
 import sys
+import time
 import warnings
 
 import pytest
 import typer
 
-from pullback.cli.terminal import console, plain_notes, refuse
+from pullback.cli.terminal import console, plain_notes, progress, refuse
 from pullback.data import SampleDataWarning
+from pullback.parity.case.progress import step
 
 
 def test_refuse(capsys):
@@ -22,6 +24,20 @@ def test_as_wide_as_the_terminal_or_as_columns_says(monkeypatch):
     assert console().width == 80
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert console().width == 80
+
+
+def test_progress_is_for_terminals_and_leaves_nothing_behind(monkeypatch, capsys):
+    with progress():
+        step("rule [0]: kinks")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with progress():
+        step("rule [0]: kinks")
+        time.sleep(0.3)
+    out, err = capsys.readouterr()
+    assert out == "" and "rule [0]: kinks" in err and err.rstrip("\n").endswith("\x1b[2K"), "the line is erased"
 
 
 @pytest.mark.filterwarnings("default")
