@@ -32,6 +32,28 @@ def test_an_example_runs_and_says_what_the_page_says(example, page, tmp_path):
     assert verdict == shown.split("```")[1].rstrip().splitlines()[-1], result.stdout
 
 
+def test_the_page_shows_what_make_parity_prints(page, tmp_path):
+    """The same rows in the same columns, each with its verdict; the figures are each machine's."""
+    _, _, rest = page.partition("<!-- output of pullback parity --source sample -->\n```\n")
+    shown = rest.split("\n```")[0]
+    command = [sys.executable, "-m", "pullback.parity", "--source", "sample"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600)
+    assert done.returncode == 0, done.stderr
+
+    def rows(text: str) -> set[tuple[str, str, str]]:
+        found = re.findall(
+            r"^((?:lin|mse|net|relu)\b[\w ]*?) +(\d+(?:×\d+)?|scalar) .* (pass|FAIL)$", text, re.MULTILINE
+        )
+        return set(found)
+
+    assert len(rows(shown)) == 18 and rows(shown) == rows(done.stdout)
+    heads = [
+        [line for line in text.splitlines() if line.startswith(("leaf ", "Each row", "max |"))]
+        for text in (shown, done.stdout)
+    ]
+    assert heads[0] == heads[1] and shown.splitlines()[-1] == done.stdout.splitlines()[-1]
+
+
 def examples_on(page: str) -> dict[str, str]:
     return dict(re.findall(r"^`(docs/examples/\w+\.py)`:\n\n```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
 
