@@ -28,7 +28,7 @@ endif
 GPU_VENV ?= .venv-gpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install parity parity-gpu test test-fast test-tpu scaling bench bench-compare mutants survey rivals notebooks notebooks-update export lint format wheel dist clean
+.PHONY: help install parity parity-gpu test test-fast test-tpu scaling bench bench-compare mutants survey rivals notebooks notebooks-update export picture lint format wheel dist clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -80,6 +80,9 @@ notebooks-update: install  ## run the notebooks and keep their outputs
 
 export: install  ## scripts in notebooks/exported, of the cells that say `#| export`
 	@$(BIN)/python notebooks/export.py
+
+picture: install  ## docs/wrong-rule.png, the picture in the README; needs chromium or chrome
+	@$(BIN)/python docs/picture.py
 
 lint: install  ## style and types
 	$(BIN)/ruff format --check .

@@ -202,5 +202,3 @@ def _write(option: str, file: Path | None, text: Callable[[], str]) -> None:
             write_whole(file, text())
         except OSError as error:
             refuse(f"{option}: cannot write {file}: {error.strerror}")
-        except ImportError as error:
-            refuse(f"{option}: {error}")

@@ -26,7 +26,7 @@ class Report(ReportData):
             raise ParityError(self)
 
     def to_html(self) -> str:
-        """One self-contained HTML page, with an error-against-bound plot. Raises ImportError without matplotlib."""
+        """One self-contained HTML page, with a plot; without matplotlib it says in the plot's place what to install."""
         from .page import as_page
 
         return as_page(self)

@@ -22,9 +22,9 @@ DROPPED = ("ulps", "max |error|", "shape", WORST)
 def leaves(report: ReportData, width: int | None = None) -> Grid:
     """The leaves, worst first. In `width` characters it leaves out columns: every implementation's figure, then more.
 
-    None: all columns.
+    None: all columns, and all rows, of which there are otherwise SHOWN_ROWS at most.
     """
-    people, rows = report.implementations, report.rows[:SHOWN_ROWS]
+    people, rows = report.implementations, report.rows if width is None else report.rows[:SHOWN_ROWS]
     first = [Column("leaf", [f"{row.check} {row.leaf}" for row in rows])]
     first.append(Column("shape", ["×".join(map(str, row.own_shape)) or "scalar" for row in rows]))
     each = [

@@ -27,6 +27,11 @@ def test_every_implementation_has_a_column_where_there_is_room():
     assert titles(leaves(report_of(), grid.width)) == titles(grid)
 
 
+def test_a_screen_has_the_worst_rows_and_a_page_has_all():
+    report = report_of([f"w{i}" for i in range(40)])
+    assert len(list(leaves(report, 116).rows)) == 24 and len(list(leaves(report).rows)) == 40
+
+
 def test_where_there_is_none_the_worst_is_named():
     report = report_of(off=["nn.Module"])
     grid = leaves(report, leaves(report).width - 1)
