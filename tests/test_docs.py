@@ -37,7 +37,9 @@ def test_the_page_shows_what_make_parity_prints(page, tmp_path):
     _, _, rest = page.partition("<!-- output of pullback parity --source sample -->\n```\n")
     shown = rest.split("\n```")[0]
     command = [sys.executable, "-m", "pullback.parity", "--source", "sample"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600)
+    # A copy: readline, which pytest imports, puts a COLUMNS into the process that os.environ does not have.
+    env = dict(os.environ)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=600)
     assert done.returncode == 0, done.stderr
 
     def rows(text: str) -> set[tuple[str, str, str]]:
