@@ -1,6 +1,7 @@
 """`pullback parity`: of our gradients on MNIST, of a rule that a user names, or of a saved failing run."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -90,7 +91,8 @@ def parity(
         str | None,
         typer.Option(
             metavar="NAME,...",
-            help="Also in these, e.g. float64,bfloat16. Without it: in those that the functions are at home in.",
+            show_default="those in which the functions run",
+            help="Also check in these, e.g. float64,bfloat16.",
             rich_help_panel=RULE,
         ),
     ] = None,
@@ -122,7 +124,9 @@ def parity(
     ] = None,
     precision: Annotated[
         Literal["default", "high", "highest"] | None,
-        typer.Option(show_default="highest", help="jax's matmul precision for float32."),
+        typer.Option(
+            show_default="highest; with --rule, jax's own setting", help="jax's matmul precision for float32."
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, show_default="0", help="Of the rows, the weights and the cotangents.")
@@ -139,8 +143,9 @@ def parity(
 ) -> None:
     """Compare gradients, leaf by leaf: ours with jax.grad and torch on one MNIST batch, or those of your own rule.
 
-    Exit code: 0 all agree, 1 a mismatch, 2 usage, or something missing, 3 nothing differs, but something could not be
-    judged.
+    For example: pullback parity --rule my_ops:rule --reference my_ops:plain --args my_ops:args --html page.html
+
+    Exit code: 0 all agree, 1 something differs, 2 usage or something missing, 3 something could not be judged.
     """
     # No default above is a value, so what has one was given. (A default's value is that of the function called.)
     given = {name: value for name, value in locals().items() if value is not None}
@@ -169,6 +174,10 @@ def parity(
         save_run(save_capsule, capsule_file or Path(CAPSULE))
     _write("--json", json_file, lambda: json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n")
     _write("--html", html_file, lambda: report.to_html())
+    if report.ok and rule is None and replay_file is None and sys.stdout.isatty():
+        typer.echo(
+            "To check a gradient of your own: pullback parity --rule MODULE:FUNCTION --args MODULE:NAME", err=True
+        )
     raise typer.Exit(report.exit_code)
 
 
