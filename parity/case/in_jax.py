@@ -35,6 +35,12 @@ class Traced(NamedTuple):
         return dict(zip(output_names(self.outputs), shapes, strict=True))
 
     @property
+    def float_names(self) -> list[str]:
+        """Names of the outputs that get a cotangent, in the cotangents' order (a dict out of jit has them sorted)."""
+        named = zip(output_names(self.outputs), jax.tree.leaves(self.outputs), strict=True)
+        return [name for name, leaf in named if is_float(leaf)]
+
+    @property
     def floats(self) -> list[Any]:
         """Shapes and dtypes of the outputs that get a cotangent."""
         return [leaf for leaf in jax.tree.leaves(self.outputs) if is_float(leaf)]

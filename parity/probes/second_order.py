@@ -122,9 +122,10 @@ def _judge(evaluation: Evaluation, compared: Comparison, args: Any, exact: Bound
     room = negligible(case, evaluation.want)
     tangents = zip(case.arguments.diff_names, widened(args[2]), strict=True)
     sizes = [np.sum(np.abs(t)) * np.max(room[f"{name}_bar"], initial=0) for name, t in tangents]
-    for name, x in zip(exact.values, widened(case.arguments.diff), strict=True):
+    for argument, x in zip(case.arguments.diff_names, widened(case.arguments.diff), strict=True):
+        name, largest = f"{argument}_bar", float(np.max(np.abs(x), initial=0))
         gap = np.abs(mine.values[name] - exact.values[name])
-        nothing = sum(sizes) / max(float(np.max(np.abs(x), initial=0)), 1e-300)
+        nothing = sum(sizes) / largest if largest else 0.0  # as in `negligible`
         if np.all(gap <= mine.errors[name] + exact.errors[name] + nothing):
             compared.beside = compared.beside | {name: gap}
     compared.widen("rule", None)

@@ -23,7 +23,6 @@ from .finding import Finding, first_line
 if TYPE_CHECKING:
     from .evaluation import Evaluation
 
-DERIVED = ("_bar", "(primal)")
 
 
 def judge_rule(evaluation: "Evaluation", compared: Comparison, fine: set[str], own: Callable[[bool], Leaves]) -> None:
@@ -113,8 +112,7 @@ def rounds_inside(case: Case, run: Callable[[Any], Leaves], base: Leaves) -> boo
     shares = [2.0**-30 * rng.standard_normal(leaves[i].shape) for i in wrt]
     steps = [np.where(np.isfinite(leaves[i]), leaves[i], 0) * share for i, share in zip(wrt, shares, strict=True)]
     moved = run((put(leaves, wrt, [leaves[i] + step for i, step in zip(wrt, steps, strict=True)]), cotangents))
-    outputs = [name for name, leaf in base.items() if leaf.dtype.kind in "fc" and not name.endswith(DERIVED)]
-    stacked = list(zip(cotangents, outputs, strict=True))
+    stacked = list(zip(cotangents, case.plain.traced(case.arguments.leaves).float_names, strict=True))
     went = sum(np.sum(c[0] * (moved[name] - base[name])).real for c, name in stacked)
     noise = 2.0**-50 * sum(np.sum(np.abs(c[0] * base[name])) for c, name in stacked)
     bars = [base[f"{name}_bar"][0] for name in case.arguments.diff_names]

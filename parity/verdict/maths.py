@@ -27,8 +27,7 @@ def negligible(case: Case, want: Leaves) -> Leaves:
     x_bar says that x moves <y_bar, y> by x_bar x; next to <|y_bar|, |y|> that is nothing where it is below float64's
     rounding. So 0 and 1e-30 are one answer where y is about 1.
     """
-    outputs = [np.abs(leaf) for name, leaf in want.items() if not name.endswith(("_bar", "(primal)"))]
-    outputs = [y for y in outputs if y.dtype.kind in "fc"]
+    outputs = [np.abs(want[name]) for name in case.plain.traced(case.arguments.leaves).float_names]
     sizes: Any = 0.0
     with np.errstate(all="ignore"):
         for y, c in zip(outputs, widened(case.cotangents), strict=True):

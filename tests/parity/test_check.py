@@ -472,6 +472,15 @@ def test_the_bound_follows_the_precision_that_is_asked_for(monkeypatch):
     assert floors["default"] > 100 * floors["highest"]
 
 
+def test_many_outputs_of_many_shapes():
+    def many(x):
+        return [jnp.sin(x[: k + 1]) * (k + 1) for k in range(12)]
+
+    x = f32(np.linspace(0.1, 1.2, 12))
+    report = parity.check(many, x, reference=many, torch=lambda x: [torch.sin(x[: k + 1]) * (k + 1) for k in range(12)])
+    assert report.ok, report
+
+
 def test_no_floating_point_output():
     with pytest.raises(ValueError, match="^the rule has no floating-point output, so there is nothing to diff"):
         parity.check(lambda x: jnp.argmax(x), X)

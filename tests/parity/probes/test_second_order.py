@@ -82,6 +82,30 @@ def test_a_wrong_second_derivative_is_found():
         assert row.diagnosis["rule"] == "all zeros: is it dropped, or None returned for it?"
 
 
+@pytest.mark.parametrize("zeros", ["a", "z"])
+def test_a_wrong_one_is_found_beside_an_argument_of_zeros(zeros):
+    """Leaves out of a jit are in the order of their names, and the arguments are not: each is paired with its own."""
+    wrong, right = ("z", "a") if zeros == "a" else ("a", "z")
+
+    def plain(q, p):
+        return (p[wrong] ** 3).sum() * q.sum() + (p[right] * q).sum()
+
+    @jax.custom_vjp
+    def rule(q, p):
+        return plain(q, p)
+
+    def backward(residuals, g):
+        q, p = residuals
+        bars = {wrong: 3 * jax.lax.stop_gradient(p[wrong]) ** 2 * q.sum() * g, right: q * g}
+        return ((p[wrong] ** 3).sum() + p[right]) * g, bars
+
+    rule.defvjp(lambda q, p: (plain(q, p), (q, p)), backward)
+    args = f32([1, 2, 0.5]), {wrong: f32([1, -2, 3]), right: f32([0, 0, 0])}
+    found = list(second_findings(Evaluation(take_up(rule, args, reference=plain))))
+    (outcome,) = [each for each in found if isinstance(each, Outcome) and each.rows[0].check == "grad of grad"]
+    assert {row.leaf for row in outcome.rows if not row.ok} == {f"p['{wrong}']_bar"}
+
+
 def test_half_of_it_is_found_too():
     half = ruled(lambda x, g: 3 * x * jax.lax.stop_gradient(x) * g)
     rows, _ = second(half)

@@ -50,6 +50,14 @@ def test_all_outputs_count_and_each_argument_has_its_own():
     np.testing.assert_allclose(room["w_bar"].ravel(), NO_INFLUENCE * sizes / 4, rtol=1e-6)
 
 
+def test_of_many_outputs_each_has_its_own_cotangent():
+    """By name y[10] comes before y[2]; the cotangents are in the outputs' own order."""
+    room, case = room_of(lambda x: [k * jnp.ones(k + 1) * jnp.sum(x) for k in range(12)], X)
+    total = abs(np.sum(X, dtype=np.float64))
+    sizes = sum(np.sum(np.abs(c), axis=1) * k * total for k, c in enumerate(case.cotangents))
+    np.testing.assert_allclose(room["x_bar"].ravel(), NO_INFLUENCE * sizes / 3.3, rtol=1e-5)
+
+
 def test_infinite_numbers_are_left_out():
     for lowest in (0, -4):
         mask = f32([[lowest, -np.inf, 0]] * 2)
