@@ -55,7 +55,7 @@ def check(
     you name, what cannot be judged in them counts.
     trusted: who is right, "torch" or "reference", where these two disagree. arithmetic: a dtype in which the rule may
     compute although its arguments are finer, "bfloat16" say. allow_unjudged: whether a report is ok though something
-    in it could not be judged.
+    in it could not be judged. seed: of the random cotangents.
 
     Raises TypeError or ValueError, naming the argument, for arguments that cannot be checked; ImportError if a torch
     function is given and torch is missing. What goes wrong inside one implementation is reported, not raised: its whole

@@ -1,0 +1,181 @@
+"""The reference, from docstrings that are written to be read in the source.
+
+There a docstring is plain text: code stands in single backticks, equations are indented, and arguments begin a sentence
+(`mask: bools of x's leading axes.`). Sphinx reads reStructuredText, so this makes it of them.
+"""
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.util.docutils import SphinxDirective
+
+ROOMS = ("functional", "functional.experimental", "data", "parallel", "parity")
+SHOWN_FIELDS = 4
+"""A class of more fields than these is one that users read, and do not make."""
+
+
+def public_names(room: str) -> list[str]:
+    """The names that `pullback.<room>` exports: `__all__`, or what its `__init__` imports as itself."""
+    package = importlib.import_module(f"pullback.{room}")
+    if hasattr(package, "__all__"):
+        return list(package.__all__)
+    imports = [node for node in ast.parse(inspect.getsource(package)).body if isinstance(node, ast.ImportFrom)]
+    return [alias.name for node in imports for alias in node.names if alias.asname == alias.name]
+
+
+def full_names() -> dict[str, str]:
+    """What a docstring calls a thing -> its full name: `lin`, `parity.check`, `pullback.data.load_mnist`."""
+    names = {}
+    for room in ROOMS:
+        for name in public_names(room):
+            full = f"pullback.{room}.{name}"
+            names |= {name: full, f"{room}.{name}": full, full: full}
+    return names
+
+
+def source_of(function: Any) -> ast.FunctionDef:
+    """The definition, as it stands in its file."""
+    (node,) = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))).body
+    assert isinstance(node, ast.FunctionDef)
+    return node
+
+
+def signature_of(function: Any) -> tuple[str, str | None]:
+    """Arguments and result as they are annotated in the source, so that shapes and aliases stay what they are."""
+    node = source_of(function)
+    for part in ast.walk(node):  # jaxtyping wants a space before a shape of one axis, and no reader does
+        if isinstance(part, ast.Subscript) and isinstance(part.slice, ast.Tuple):
+            for item in part.slice.elts:
+                if isinstance(item, ast.Constant) and isinstance(item.value, str):
+                    item.value = item.value.strip()
+    node.args.args = [argument for argument in node.args.args if argument.arg not in ("self", "cls")]
+    returns = None if node.returns is None else ast.unparse(node.returns).strip("'")
+    return f"({ast.unparse(node.args)})", returns
+
+
+def as_rst(lines: list[str], parameters: list[str]) -> Iterator[str]:
+    """A docstring as reStructuredText: indented lines as they are, an item for each argument, and no other markup."""
+    # What begins a sentence and ends with a colon, as in `mean, std: real numbers.` or `tile_rows (static): that of`.
+    said = "|".join(map(re.escape, sorted(parameters, key=len, reverse=True)))
+    begins = re.compile(rf"(?:^|(?<=[.;] ))((?:(?:{said}), )*(?:{said})(?: \([^)]*\))?):(?= |$)") if said else None
+    indented = re.compile("    .*|")
+    while lines:
+        if not lines[0]:
+            yield lines.pop(0)
+        elif indented.fullmatch(lines[0]):  # an equation, or a table
+            yield from ["::", ""]
+            while lines and indented.fullmatch(lines[0]):
+                yield lines.pop(0)
+            yield ""
+        elif lines[0] in ("Raises:", "Returns:"):  # a section of Napoleon's, which reads it next
+            yield lines.pop(0)
+            while lines and indented.fullmatch(lines[0]):
+                yield escaped(lines.pop(0))
+        else:
+            paragraph = []
+            while lines and lines[0] and not indented.fullmatch(lines[0]):
+                paragraph.append(lines.pop(0))
+            text, *items = begins.split(" ".join(paragraph)) if begins else [" ".join(paragraph)]
+            yield from [escaped(text.strip()), ""]
+            for names, of_them in zip(items[::2], items[1::2], strict=True):
+                yield from [f"- **{escaped(names)}**: {escaped(of_them.strip())}", ""]
+
+
+def escaped(text: str) -> str:
+    """The text with what reStructuredText would take for markup escaped, and a link where it names a page."""
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([*|\\]|_(?!\w))", r"\\\1", part) for part in parts[::2]]
+    parts[::2] = [re.sub(r"\bdocs/([\w-]+)\.md", r":doc:`docs/\1.md </\1>`", part) for part in parts[::2]]
+    return "`".join(parts)
+
+
+def process_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    parameters = []
+    if what in ("function", "method"):
+        arguments = source_of(obj).args
+        parameters = [arg.arg for arg in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+        parameters += [arg.arg for arg in (arguments.vararg, arguments.kwarg) if arg]
+    lines[:] = as_rst(list(lines), parameters)
+
+
+def process_signature(app: Any, what: str, name: str, obj: Any, *_: Any) -> tuple[str, str | None] | None:
+    if what in ("function", "method"):
+        return signature_of(obj)
+    if what == "class":
+        fields = getattr(obj, "_fields", None) or [f.name for f in dataclasses.fields(obj)] if _made(obj) else []
+        return (f"({', '.join(fields)})" if 0 < len(fields) <= SHOWN_FIELDS else "", None)
+    return None
+
+
+def _made(obj: Any) -> bool:
+    return hasattr(obj, "_fields") or dataclasses.is_dataclass(obj)
+
+
+def name_role(role: str, raw: str, text: str, line: int, inliner: Any, *_: Any) -> tuple[list[nodes.Node], list[Any]]:
+    """Code in single backticks: a link where it names something public."""
+    text = re.sub(r"\\(.)", r"\1", text)
+    full = full_names().get(text)
+    shown = nodes.literal(text, text)
+    if full is None:
+        return [shown], []
+    reference = addnodes.pending_xref("", shown, refdomain="py", reftype="obj", reftarget=full, refexplicit=True)
+    return [reference], []
+
+
+class Command(SphinxDirective):
+    """`.. command:: parity`: the options of that subcommand, as its function declares them."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        from pullback.cli.app import app
+
+        callbacks = [command.callback for command in app.registered_commands]
+        (function,) = [callback for callback in callbacks if callback and callback.__name__ == self.arguments[0]]
+        lines = [
+            f".. program:: pullback {self.arguments[0]}",
+            "",
+            *as_rst(inspect.cleandoc(function.__doc__ or "").split("\n"), []),
+        ]
+        panel = None
+        for name, hint in get_type_hints(function, include_extras=True).items():
+            if get_origin(hint) is not Annotated:
+                continue
+            kind, option = get_args(hint)
+            if option.rich_help_panel != panel:
+                panel = option.rich_help_panel
+                lines += ["", f".. rubric:: {panel or 'Both'}", ""]
+            default = f" Default: {escaped(option.show_default)}." if isinstance(option.show_default, str) else ""
+            (flag,) = option.param_decls or ["--" + name.replace("_", "-")]
+            lines += [f".. option:: {flag}{value_of(kind, option)}", "", f"   {escaped(option.help)}{default}", ""]
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+def value_of(kind: Any, option: Any) -> str:
+    """What stands after an option: nothing for a flag, `cpu|gpu|tpu`, `INTEGER`, or what it says itself."""
+    (kind,) = (
+        [part for part in get_args(kind) or [kind] if part is not type(None)]
+        if get_origin(kind) is not Literal
+        else [kind]
+    )
+    if kind is bool:
+        return ""
+    if get_origin(kind) is Literal:
+        return f" {'|'.join(get_args(kind))}"
+    return f" {option.metavar or {int: 'INTEGER'}.get(kind, 'TEXT')}"
+
+
+def setup(app: Any) -> dict[str, Any]:
+    app.connect("autodoc-process-docstring", process_docstring, priority=400)
+    app.connect("autodoc-process-signature", process_signature)
+    app.add_role("name", name_role)
+    app.add_directive("command", Command)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
