@@ -145,8 +145,7 @@ def get_data(
 def normalize(
     x: npt.NDArray[np.floating], mean: float | np.floating, std: float | np.floating
 ) -> npt.NDArray[np.floating]:
-    """`(x - mean) / std`, in x's dtype. mean, std: in x's unit; for every split use *train's*: one scale
-    for all.
+    """`(x - mean) / std`, in x's dtype. mean, std: in x's unit; for every split use train's: one scale for all.
 
     Raises TypeError if x is not floating-point (raw uint8 pixels are on another scale than moments of
     `get_data`'s), ValueError if `std` is not a positive number or `mean` is not finite.

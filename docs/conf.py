@@ -38,11 +38,12 @@ html_show_sphinx = False
 html_copy_source = html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True}
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 extensions += ["site_links", "docstrings", "mathml"]  # in this folder
 html_math_renderer = "mathml"
 exclude_patterns = ["examples"]
 highlight_language = "none"
+smartquotes_action = "D"  # dashes, and quotes as they were typed
 pygments_style, pygments_dark_style = "friendly", "monokai"
 
 # Markdown: anchors are those of a repository's browser.
@@ -56,7 +57,6 @@ nb_merge_streams = True
 default_role = "name"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-napoleon_numpy_docstring = False
 maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 add_module_names = False

@@ -11,8 +11,9 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import typer.main
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
@@ -63,6 +64,7 @@ def signature_of(function: Any) -> tuple[str, str | None]:
 
 def as_rst(lines: list[str], parameters: list[str]) -> Iterator[str]:
     """A docstring as reStructuredText: indented lines as they are, an item for each argument, and no other markup."""
+    lines = list(lines)
     # What begins a sentence and ends with a colon, as in `mean, std: real numbers.` or `tile_rows (static): that of`.
     said = "|".join(map(re.escape, sorted(parameters, key=len, reverse=True)))
     begins = re.compile(rf"(?:^|(?<=[.;] ))((?:(?:{said}), )*(?:{said})(?: \([^)]*\))?):(?= |$)") if said else None
@@ -75,10 +77,13 @@ def as_rst(lines: list[str], parameters: list[str]) -> Iterator[str]:
             while lines and indented.fullmatch(lines[0]):
                 yield lines.pop(0)
             yield ""
-        elif lines[0] in ("Raises:", "Returns:"):  # a section of Napoleon's, which reads it next
-            yield lines.pop(0)
+        elif lines[0] == "Raises:":
+            lines.pop(0)
             while lines and indented.fullmatch(lines[0]):
-                yield escaped(lines.pop(0))
+                line = lines.pop(0)
+                error = re.fullmatch(r"    (\w+): (.*)", line)
+                yield f":raises {error[1]}: {escaped(error[2])}" if error else f"    {escaped(line.strip())}"
+            yield ""
         else:
             paragraph = []
             while lines and lines[0] and not indented.fullmatch(lines[0]):
@@ -103,7 +108,9 @@ def process_docstring(app: Any, what: str, name: str, obj: Any, options: Any, li
         arguments = source_of(obj).args
         parameters = [arg.arg for arg in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
         parameters += [arg.arg for arg in (arguments.vararg, arguments.kwarg) if arg]
-    lines[:] = as_rst(list(lines), parameters)
+    lines[:] = list(as_rst(lines, parameters))
+    if what == "module":  # it may speak of the lesson's `mse`, which is not ours
+        lines[:] = [re.sub(r"(?<!\S)`([^`]+)`", r"``\1``", line) for line in lines]
 
 
 def process_signature(app: Any, what: str, name: str, obj: Any, *_: Any) -> tuple[str, str | None] | None:
@@ -131,50 +138,45 @@ def name_role(role: str, raw: str, text: str, line: int, inliner: Any, *_: Any) 
 
 
 class Command(SphinxDirective):
-    """`.. command:: parity`: the options of that subcommand, as its function declares them."""
+    """`.. command:: parity`: the options of that subcommand, as its `--help` has them."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         from pullback.cli.app import app
 
-        callbacks = [command.callback for command in app.registered_commands]
-        (function,) = [callback for callback in callbacks if callback and callback.__name__ == self.arguments[0]]
-        lines = [
-            f".. program:: pullback {self.arguments[0]}",
-            "",
-            *as_rst(inspect.cleandoc(function.__doc__ or "").split("\n"), []),
-        ]
-        panel = None
-        for name, hint in get_type_hints(function, include_extras=True).items():
-            if get_origin(hint) is not Annotated:
-                continue
-            kind, option = get_args(hint)
+        command: Any = typer.main.get_command(app).commands[self.arguments[0]]  # type: ignore[attr-defined]
+        kinds = get_type_hints(command.callback, include_extras=True)
+        said = inspect.cleandoc(command.help or "").splitlines()
+        lines, panel = [f".. program:: pullback {command.name}", "", *as_rst(said, [])], None
+        for option in command.params:
             if option.rich_help_panel != panel:
                 panel = option.rich_help_panel
-                lines += ["", f".. rubric:: {panel or 'Both'}", ""]
-            default = f" Default: {escaped(option.show_default)}." if isinstance(option.show_default, str) else ""
-            (flag,) = option.param_decls or ["--" + name.replace("_", "-")]
-            lines += [f".. option:: {flag}{value_of(kind, option)}", "", f"   {escaped(option.help)}{default}", ""]
+                lines += ["", f".. rubric:: {options_in(panel or 'For all')}", ""]
+            value = "" if option.is_flag else f" {option.metavar or value_of(kinds[option.name])}"
+            default = f" Default: {option.show_default}." if isinstance(option.show_default, str) else ""
+            lines += [
+                f".. option:: {option.opts[0]}{value}",
+                "",
+                f"   {options_in(escaped(option.help + default))}",
+                "",
+            ]
         return self.parse_text_to_nodes("\n".join(lines))
 
 
-def value_of(kind: Any, option: Any) -> str:
-    """What stands after an option: nothing for a flag, `cpu|gpu|tpu`, `INTEGER`, or what it says itself."""
-    (kind,) = (
-        [part for part in get_args(kind) or [kind] if part is not type(None)]
-        if get_origin(kind) is not Literal
-        else [kind]
-    )
-    if kind is bool:
-        return ""
-    if get_origin(kind) is Literal:
-        return f" {'|'.join(get_args(kind))}"
-    return f" {option.metavar or {int: 'INTEGER'}.get(kind, 'TEXT')}"
+def options_in(text: str) -> str:
+    """The text, with the options that it names as code."""
+    return re.sub(r"(?<!\S)(--[a-z-]+)", r"``\1``", text)
+
+
+def value_of(hint: Any) -> str:
+    """What stands after an option whose argument has that annotation: `cpu|gpu|tpu`, `INTEGER`, `TEXT`."""
+    kind = next(part for part in get_args(get_args(hint)[0]) or get_args(hint) if part is not type(None))
+    return "|".join(get_args(kind)) if get_origin(kind) is Literal else {int: "INTEGER"}.get(kind, "TEXT")
 
 
 def setup(app: Any) -> dict[str, Any]:
-    app.connect("autodoc-process-docstring", process_docstring, priority=400)
+    app.connect("autodoc-process-docstring", process_docstring)
     app.connect("autodoc-process-signature", process_signature)
     app.add_role("name", name_role)
     app.add_directive("command", Command)

@@ -17,7 +17,8 @@ def normal(*shape):
 
 
 def rms_plain(params, x):
-    return params["scale"] * x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-6) + params["shift"]
+    inverse = jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-6)
+    return params["scale"] * x * inverse + params["shift"]
 
 
 @jax.custom_vjp
