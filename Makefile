@@ -79,7 +79,8 @@ notebooks-update: install  ## run the notebooks and keep their outputs
 	@$(BIN)/python notebooks/execute.py --update
 
 docs: install  ## the site, in build/docs, with no network; fails on a broken link and on any other warning
-	@$(BIN)/python -m sphinx -E -W --keep-going -n -q docs build/docs
+	@rm -rf build/docs
+	@$(BIN)/python -m sphinx -W --keep-going -n -q docs build/docs
 	@echo "build/docs/index.html"
 
 export: install  ## scripts in notebooks/exported, of the cells that say `#| export`

@@ -42,7 +42,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 extensions += ["site_links", "docstrings", "mathml"]  # in this folder
 html_math_renderer = "mathml"
 exclude_patterns = ["examples"]
-highlight_language = "none"
+highlight_language = "text"
 smartquotes_action = "D"  # dashes, and quotes as they were typed
 pygments_style, pygments_dark_style = "friendly", "monokai"
 

@@ -92,8 +92,9 @@ def collect(app: Any) -> Iterator[tuple[str, dict[str, Any], str]]:
             links = [f'<li><a href="{app.builder.get_relative_uri(name, "source/" + i)}">{i}</a></li>' for i in inside]
             body = f"<ul>{''.join(links)}</ul>"
         else:
-            lexer = {".py": "python", ".json": "json"}.get(file.suffix, "none")
-            body = app.builder.highlighter.highlight_block(file.read_text(), lexer, linenos=file.suffix == ".py")
+            lexer = {".py": "python", ".json": "json"}.get(file.suffix, "text")
+            numbers = "inline" if lexer == "python" else False
+            body = app.builder.highlighter.highlight_block(file.read_text(), lexer, linenos=numbers)
         yield name, {"title": path, "body": f"<h1><code>{path}</code></h1>{body}"}, "page.html"
 
 

@@ -132,7 +132,7 @@ def test_the_front_page_shows_a_rule_and_a_report_of_the_readme(root):
 
 def test_each_figure_of_reliability_is_on_the_page_that_it_names(root):
     page = (root / "docs" / "reliability.md").read_text()
-    rows = re.findall(r"^\| [^|]+ \| ([^|]+) \| [^|]+ \| \[[^]]+\]\(([\w-]+\.md)", page, re.MULTILINE)
+    rows = re.findall(r"^\| [^|]+ \| ([^|]+) \| \[[^]]+\]\(([\w-]+\.md)", page, re.MULTILINE)
     assert len(rows) >= 10
     for answer, name in rows:
         page = (root / "docs" / name).read_text()
