@@ -18,7 +18,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
-ROOMS = ("functional", "functional.experimental", "data", "parallel", "parity")
+ROOMS = ("functional", "functional.experimental", "data", "parallel", "parity", "parity.roundoff")
 SHOWN_FIELDS = 4
 """A class of more fields than these is one that users read, and do not make."""
 

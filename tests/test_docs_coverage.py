@@ -12,15 +12,15 @@ from typing import Any
 import jax
 import pytest
 
+from pullback.parity._check import CHECKS, DTYPES
 from pullback.parity.report.data import Unjudged
 from pullback.parity.report.mistakes import Mistake
-from pullback.parity.roundoff.bounds import Bounds
 from pullback.parity.verdict.diagnosis import Diagnosis
 from pullback.parity.verdict.slopes import Estimate, Slope
 
-ROOMS = ("functional", "functional.experimental", "data", "parallel", "parity")
+ROOMS = ("functional", "functional.experimental", "data", "parallel", "parity", "parity.roundoff")
 # What reports and evaluations are made of, beside the names of `parity` itself.
-PARTS = {f"{part.__module__}.{part.__name__}": part for part in (Bounds, Diagnosis, Estimate, Mistake, Slope, Unjudged)}
+PARTS = {f"{part.__module__}.{part.__name__}": part for part in (Diagnosis, Estimate, Mistake, Slope, Unjudged)}
 ELSEWHERE = {
     "pullback.cli.pytest_plugin.Parity",
     "pullback.cli.pytest_plugin.parity",
@@ -49,7 +49,7 @@ def public(room: str) -> dict[str, Any]:
 EVERY = {f"pullback.{room}.{name}": thing for room in ROOMS for name, thing in public(room).items()}
 CLASSES = {name: thing for name, thing in EVERY.items() if isinstance(thing, type)} | PARTS
 FUNCTIONS = {name: thing for name, thing in EVERY.items() if inspect.isfunction(inspect.unwrap(thing))}
-OTHERS = {"pullback.functional.Params"}
+OTHERS = {"pullback.functional.Params", "pullback.parity.roundoff.Rule"}
 
 
 def test_what_is_looked_at_below_is_all_of_it():
@@ -74,6 +74,11 @@ def test_every_class_in_it_shows_its_members(pages):
     named = re.findall(r"^   \.\. auto(?:method|property|attribute):: (\w+)$", pages, re.MULTILINE)
     every = [member for member, _ in members(CLASSES["pullback.parity.Report"]) if not member.startswith("_")]
     assert sorted(named) == sorted(set(every) - {"of"}), "`of` makes one, and only `check` does"
+
+
+def test_the_names_that_a_check_takes_are_in_the_reference(pages):
+    (sentence,) = re.findall(r"^   What `checks` takes: (.*)$", pages, re.MULTILINE)
+    assert re.findall(r"`\"([^`]+)\"`", sentence) == [*CHECKS, *DTYPES]
 
 
 def test_the_commands_are_in_the_reference(root):
