@@ -88,10 +88,11 @@ def as_rst(lines: list[str], parameters: list[str]) -> Iterator[str]:
             paragraph = []
             while lines and lines[0] and not indented.fullmatch(lines[0]):
                 paragraph.append(lines.pop(0))
-            text, *items = begins.split(" ".join(paragraph)) if begins else [" ".join(paragraph)]
-            yield from [escaped(text.strip()), ""]
-            for names, of_them in zip(items[::2], items[1::2], strict=True):
-                yield from [f"- **{escaped(names)}**: {escaped(of_them.strip())}", ""]
+            for part in re.split(r"(?<=\. )(?=Raises |Source: )", " ".join(paragraph)):
+                text, *items = begins.split(part) if begins else [part]
+                yield from [escaped(text.strip()), ""]
+                for names, of_them in zip(items[::2], items[1::2], strict=True):
+                    yield from [f"- **{escaped(names)}**: {escaped(of_them.strip())}", ""]
 
 
 def escaped(text: str) -> str:

@@ -243,8 +243,8 @@ def test_shapes_are_in_the_signatures_of_the_site(root):
 
 def test_a_docstring_becomes_text_with_equations_and_items(root):
     docstrings = load(root / "docs" / "docstrings.py")
-    text = "Takes |a| and `b_`:\n\n    y = x * w\n\nmask: bools of x. lr, std: numbers (see docs/parity.md).\n\n"
-    text += "Raises:\n    ValueError: x is 0,\n        or w is."
+    text = "Takes |a| and `b_`:\n\n    y = x * w\n\nmask: bools of x. lr, std: numbers (see docs/parity.md)."
+    text += " Source: us.\n\nRaises:\n    ValueError: x is 0,\n        or w is."
     made = list(docstrings.as_rst(text.split("\n"), ["mask", "lr", "std"]))
     assert [line for line in made if line] == [
         r"Takes \|a\| and `b_`:",
@@ -252,6 +252,7 @@ def test_a_docstring_becomes_text_with_equations_and_items(root):
         "    y = x * w",
         "- **mask**: bools of x.",
         "- **lr, std**: numbers (see :doc:`docs/parity.md </parity>`).",
+        "Source: us.",
         ":raises ValueError: x is 0,",
         "    or w is.",
     ]
