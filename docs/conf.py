@@ -39,7 +39,7 @@ html_copy_source = html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True}
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
-extensions += ["site_links", "docstrings", "mathml"]  # in this folder
+extensions += ["site_links", "link_check", "docstrings", "mathml"]  # in this folder
 html_math_renderer = "mathml"
 exclude_patterns = ["examples"]
 highlight_language = "text"

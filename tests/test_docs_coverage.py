@@ -258,6 +258,14 @@ def test_a_docstring_becomes_text_with_equations_and_items(root):
     ]
 
 
+def test_a_link_that_leads_nowhere_is_found(root, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "a.html").write_text('<a href="in/b.html#here">b</a> <a href="https://x.org/">x</a> <a href="#">a</a>')
+    (tmp_path / "in" / "b.html").write_text('<p id="here"><a href="../a.html#gone">a</a> <img src="c.png">')
+    found = list(load(root / "docs" / "link_check.py").broken_links(tmp_path))
+    assert [(str(page), link) for page, link in found] == [("in/b.html", "../a.html#gone"), ("in/b.html", "c.png")]
+
+
 def test_a_link_to_a_file_leads_to_its_page(root):
     links = load(root / "docs" / "site_links.py")
     text = "[a](../functional/lin.py) [b](gpu.md#is-it-fast) [c](../README.md) [d](#here) [e](https://x.org/y)"
