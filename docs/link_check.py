@@ -1,4 +1,4 @@
-"""After the build: every link inside the site leads to a page and a place that are there. One that does not is a warning.
+"""After the build: each link inside the site leads to a page and a place that are there. If not, that is a warning.
 
 Sphinx itself looks at the links of pages only, and not at those of the sources that it shows.
 """
