@@ -28,7 +28,7 @@ endif
 GPU_VENV ?= .venv-gpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install parity parity-gpu test test-fast test-tpu scaling bench bench-compare mutants survey rivals notebooks notebooks-update export picture lint format wheel dist clean
+.PHONY: help install parity parity-gpu test test-fast test-tpu scaling bench bench-compare mutants survey rivals notebooks notebooks-update docs export picture lint format wheel dist clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -78,6 +78,11 @@ notebooks: install  ## run the lesson's notebooks; fails on an error or a kept o
 notebooks-update: install  ## run the notebooks and keep their outputs
 	@$(BIN)/python notebooks/execute.py --update
 
+docs: install  ## the site, in build/docs, with no network; fails on a broken link and on any other warning
+	@rm -rf build/docs
+	@$(BIN)/python -m sphinx -W --keep-going -n -q docs build/docs
+	@echo "build/docs/index.html"
+
 export: install  ## scripts in notebooks/exported, of the cells that say `#| export`
 	@$(BIN)/python notebooks/export.py
 
@@ -100,7 +105,7 @@ dist:  ## what goes to a package index, of the last commit: built, checked, inst
 	@sh .ci/dist $(CONSTRAINTS) $(REPOSITORY)
 
 clean:  ## remove the environment and everything built
-	rm -rf $(VENV) $(WHEEL_VENV) $(TPU_VENV) $(GPU_VENV) build dist *.egg-info .jax_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(WHEEL_VENV) $(TPU_VENV) $(GPU_VENV) build docs/notebooks docs/project dist *.egg-info .jax_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/tools: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)

@@ -23,7 +23,9 @@ class Split(NamedTuple):
     """Images uint8 `[n, 784]`, 0 to 255, and labels uint8 `[n]`, 0 to 9."""
 
     images: npt.NDArray[np.uint8]
+    """`[n, 784]`: 28 rows of 28 pixels, one after the other; 0 is background, 255 full ink."""
     labels: npt.NDArray[np.uint8]
+    """`[n]`: the digit, 0 to 9."""
 
 
 class Splits(NamedTuple):

@@ -21,6 +21,7 @@ class Stats(NamedTuple):
     """Statistics over all elements of one array of activations."""
 
     mean: Float[Array, ""]
+    """Arithmetic mean."""
     std: Float[Array, ""]
     """Population standard deviation: divided by n, as NumPy does, not by torch's n - 1."""
 

@@ -140,7 +140,10 @@ def conv2d_bwd(
     Float[Array, "kernel_height kernel_width c_in c_out"],
     Float[Array, " c_out"] | None,
 ]:
-    """Cotangents `(x_bar, w_bar, b_bar)` for `y_bar`; b_bar is None where there was no b."""
+    """Cotangents `(x_bar, w_bar, b_bar)` for `y_bar`; b_bar is None where there was no b.
+
+    stride, padding, dilation: as given to `conv2d`. residuals: what `conv2d_fwd` returned beside y.
+    """
     x, w, b = residuals
     dtype, acc = y_bar.dtype, accumulator(y_bar.dtype)
     strides, pads, dilations = _geometry(x, w, stride, padding, dilation)

@@ -38,8 +38,9 @@ def sgd_epoch(
 
     Shapes: `x[n, fan_in]`, of params' dtype or uint8; `targ[n]` or `targ[n, fan_out]`, of params' dtype;
     `order[steps, batch]`, integers: the rows that each step sees. The new params have the shapes and dtypes of the old;
-    `losses[steps]` holds each step's loss before its update. The net's input is `(x - mean) / std`. lr, mean and std
-    are real numbers or arrays of one without axes, so they may be traced. Half precision accumulates in float32.
+    `losses[steps]` holds each step's loss before its update. The net's input is `(x - mean) / std`, mean and std in x's
+    unit. lr, mean and std are real numbers or arrays of one without axes, so they may be traced. Half precision
+    accumulates in float32.
 
     mask: bools of order's shape. Where it is False, a step has no row in that place, and its mean is that of the other
     rows, so that the last step may be smaller. axis_name: the name of a mapped axis (`jax.shard_map`) along which the

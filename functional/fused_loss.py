@@ -5,6 +5,8 @@
 
 A scalar loss has one number as its cotangent, and that only scales the gradients. So forward makes them, in one walk
 over tiles (functional/fused.py), and backward multiplies.
+
+Source: the gradients are those of functional/mlp.py; that a scalar's cotangent scales them is the chain rule.
 """
 
 import functools
@@ -49,7 +51,11 @@ def fused_mlp_loss_fwd(
 
 
 def fused_mlp_loss_bwd(tile_rows: int | None, residuals: Residuals, loss_bar: Float[Array, ""]) -> Residuals:
-    """Cotangents `(params_bar, x_bar, targ_bar)` for `loss_bar`."""
+    """Cotangents `(params_bar, x_bar, targ_bar)` for `loss_bar`.
+
+    tile_rows: as given to `fused_mlp_loss`; it is not read here. residuals: what `fused_mlp_loss_fwd` returned beside
+    the loss.
+    """
     # The product is made in the wide dtype, so that a half-precision gradient is rounded once more, not twice.
     acc = accumulator(loss_bar.dtype)
     return jax.tree.map(lambda bar: (loss_bar.astype(acc) * bar.astype(acc)).astype(bar.dtype), residuals)

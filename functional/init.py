@@ -93,7 +93,8 @@ def xavier_normal(
     """Normal weights of mean 0 and std `gain sqrt(2 / (fan_in + fan_out))`.
 
     shape: `(fan_in, fan_out)` or `(kernel..., in, out)`. gain: what `torch.nn.init.calculate_gain` returns; 1 where no
-    activation follows. dtype: jax's default float if None. Raises ValueError if `shape` is neither of the two.
+    activation follows. key: one of `jax.random.key`. dtype: jax's default float if None.
+    Raises ValueError if `shape` is neither of the two, TypeError if `dtype` is no floating-point dtype.
     Source: Glorot & Bengio 2010, eq. 12.
     """
     return _normal(key, shape, _xavier_std("xavier_normal", shape, gain), dtype)
@@ -121,7 +122,8 @@ def kaiming_normal(
 
     shape: `(fan_in, fan_out)` or `(kernel..., in, out)`. mode: "fan_in" keeps the variance of activations, "fan_out"
     that of gradients. negative_slope: of the rectifier that follows; 0 for relu, 1 where none follows. dtype: jax's
-    default float if None. Raises ValueError if `shape` or `mode` is none of these.
+    default float if None. key: one of `jax.random.key`.
+    Raises ValueError if `shape` or `mode` is none of these, TypeError if `dtype` is no floating-point dtype.
     Source: He et al. 2015, eq. 10, 14 and 15.
     """
     return _normal(key, shape, _kaiming_std("kaiming_normal", shape, mode, negative_slope), dtype)
@@ -135,7 +137,10 @@ def kaiming_uniform(
     *,
     dtype: jax.typing.DTypeLike | None = None,
 ) -> Float[Array, "*shape"]:
-    """Uniform weights on ±`sqrt(6 / ((1 + negative_slope^2) fan))`: the std of `kaiming_normal`. Arguments as there."""
+    """Uniform weights on ±`sqrt(6 / ((1 + negative_slope^2) fan))`: the std of `kaiming_normal`. Arguments as there.
+
+    Source: He et al. 2015, eq. 10, 14 and 15, for the variance; on ±a it is a^2 / 3.
+    """
     return _uniform(key, shape, _kaiming_std("kaiming_uniform", shape, mode, negative_slope), dtype)
 
 
@@ -146,7 +151,8 @@ def torch_linear(
 
     shape: `(fan_in, fan_out)`. torch writes this as kaiming_uniform with a = sqrt(5), which makes
     sqrt(6 / (6 fan_in)) of the bound: a std of `1 / sqrt(3 fan_in)`, sqrt(1/6) of what a relu needs.
-    dtype: jax's default float if None. Raises ValueError if `shape` is not two positive integers.
+    key: one of `jax.random.key`. dtype: jax's default float if None.
+    Raises ValueError if `shape` is not two positive integers, TypeError if `dtype` is no floating-point dtype.
     Source: `reset_parameters` in torch/nn/modules/linear.py.
     """
     if len(_sizes("torch_linear", shape, 2, "(fan_in, fan_out), two positive integers")) != 2:
@@ -177,10 +183,12 @@ def init_mlp(
 ) -> list[tuple[Array, Array]]:
     """Parameters `[(w1, b1), (w2, b2), ...]` of a dense net with relu between its layers.
 
-    sizes: width of the input, of each hidden layer, and of the output: `(784, 50, 1)` for the lesson's net.
+    key: one of `jax.random.key`. sizes: width of the input, of each hidden layer, and of the output: `(784, 50, 1)` for
+    the lesson's net. Each `w[fan_in, fan_out]` and `b[fan_out]` has two of them.
     Weights are Kaiming normal for the layer that follows them: slope 0 before a relu, slope 1 in the last
     layer, which none follows. Biases are 0. dtype: jax's default float if None.
-    Raises ValueError if `sizes` is not at least two positive integers.
+    Raises ValueError if `sizes` is not at least two positive integers, TypeError if `dtype` is no floating-point dtype.
+    Source: He et al. 2015, section 2.2.
     """
     sizes = _sizes("init_mlp", sizes, 2, "at least two positive integers", name="sizes")
     params = []

@@ -43,7 +43,7 @@ class Layer(NamedTuple):
 
 
 def no_params(key: Array) -> None:
-    """An `init` for a layer without parameters: it returns None."""
+    """An `init` for a layer without parameters: it returns None, whatever the key."""
 
 
 def Lin(fan_in: int, fan_out: int, init: Callable[[Array, tuple[int, int]], Any] = kaiming_normal) -> Layer:

@@ -61,7 +61,10 @@ def leaky_relu_fwd(
 def leaky_relu_bwd(
     residuals: Residuals, y_bar: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, ""] | None]:
-    """Cotangents `(x_bar, negative_slope_bar)` for `y_bar`; the second is None where the slope is a whole number."""
+    """Cotangents `(x_bar, negative_slope_bar)` for `y_bar`; the second is None where the slope is a whole number.
+
+    residuals: what `leaky_relu_fwd` returned beside y.
+    """
     x, negative_slope = residuals
     acc = accumulator(y_bar.dtype)
     slope_bar = jnp.sum(jnp.where(x > 0, jnp.zeros((), acc), x.astype(acc) * y_bar.astype(acc)))

@@ -78,7 +78,9 @@ def lin_bwd(
 ) -> tuple[Float[Array, "*batch fan_in"], Float[Array, "fan_in fan_out"], Float[Array, " fan_out"] | None]:
     """Cotangents `(x_bar, w_bar, b_bar)` for `y_bar`; `b_bar` is None where there was no b.
 
-    Each has its primal's shape and dtype. Half precision accumulates in float32 and rounds once. On a CPU,
+    residuals: what `lin_fwd` returned beside y.
+
+    Each cotangent has its primal's shape and dtype. Half precision accumulates in float32 and rounds once. On a CPU,
     `weight_grad_transposed` computes a narrow w_bar faster (docs/performance.md).
     """
     x, w, b = residuals

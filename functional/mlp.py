@@ -1,7 +1,9 @@
 """mlp: a dense net as a chain of lin and relu, its loss, and one forward and backward pass by hand.
 
-forward     h_0 = x        z_k = lin(h_{k-1}, w_k, b_k)        h_k = relu(z_k)        output = z_last
-backward    the same chain, last layer first, each rule fed the cotangent that the one after it returned
+    forward     h_0 = x        z_k = lin(h_{k-1}, w_k, b_k)        h_k = relu(z_k)        output = z_last
+    backward    the same chain, last layer first, each rule fed the cotangent that the one after it returned
+
+Source: Goodfellow, Bengio & Courville, Deep Learning (2016), section 6.5.4; the lesson's `forward_and_backward`.
 """
 
 from typing import Any, TypeAlias
@@ -50,7 +52,10 @@ def mlp(params: Params, x: Float[Array, "*batch fan_in"]) -> Float[Array, "*batc
 
 
 def mlp_loss(params: Params, x: Float[Array, "*batch fan_in"], targ: Float[Array, "*targ"]) -> Float[Array, ""]:
-    """`mse(mlp(params, x), targ)`: the scalar to give to `jax.grad`, which then uses the hand-written rules."""
+    """`mse(mlp(params, x), targ)`: the scalar to give to `jax.grad`, which then uses the hand-written rules.
+
+    Shapes and errors: those of `mlp` and `mse`.
+    """
     return mse(mlp(params, x), targ)
 
 
@@ -71,7 +76,10 @@ def mlp_fwd(params: Params, x: Float[Array, "*batch fan_in"]) -> tuple[Float[Arr
 def mlp_bwd(
     residuals: Residuals, output_bar: Float[Array, "*batch fan_out"]
 ) -> tuple[Params, Float[Array, "*batch fan_in"]]:
-    """Cotangents `(params_bar, x_bar)` for `output_bar`; params_bar has the structure of params."""
+    """Cotangents `(params_bar, x_bar)` for `output_bar`; params_bar has the structure of params.
+
+    residuals: what `mlp_fwd` returned beside the output.
+    """
     params_bar = []
     bar = output_bar
     for lin_residuals, relu_residuals in reversed(residuals):

@@ -61,7 +61,7 @@ def mse_fwd(output: Float[Array, "*output"], targ: Float[Array, "*targ"]) -> tup
 
 
 def mse_bwd(residuals: Residuals, loss_bar: Float[Array, ""]) -> tuple[Float[Array, "*output"], Float[Array, "*targ"]]:
-    """Cotangents `(output_bar, targ_bar)` for `loss_bar`."""
+    """Cotangents `(output_bar, targ_bar)` for `loss_bar`. residuals: what `mse_fwd` returned beside the loss."""
     output, targ = residuals
     diff = _difference(output, targ)
     n = max(diff.size, 1)  # without rows the gradient is empty, and nothing is divided by zero

@@ -48,7 +48,7 @@ def relu_fwd(x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Residua
 
 
 def relu_bwd(residuals: Residuals, y_bar: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"]]:
-    """Cotangent `(x_bar,)` for `y_bar`."""
+    """Cotangent `(x_bar,)` for `y_bar`. residuals: what `relu_fwd` returned beside y."""
     y = residuals
     # A select, not a product with the mask: 0 * NaN is NaN.
     return (jnp.where(y > 0, y_bar, jnp.zeros((), y_bar.dtype)),)

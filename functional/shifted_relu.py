@@ -51,7 +51,10 @@ def shifted_relu_fwd(x: Float[Array, "*shape"], shift: ArrayLike = 0.5) -> tuple
 def shifted_relu_bwd(
     residuals: Residuals, y_bar: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, ""] | None]:
-    """Cotangents `(x_bar, shift_bar)` for `y_bar`; shift_bar is None where shift is a whole number."""
+    """Cotangents `(x_bar, shift_bar)` for `y_bar`; shift_bar is None where shift is a whole number.
+
+    residuals: what `shifted_relu_fwd` returned beside y.
+    """
     on, shift = residuals
     shift_bar = -jnp.sum(y_bar, dtype=accumulator(y_bar.dtype))
     return jnp.where(on, y_bar, jnp.zeros((), y_bar.dtype)), scalar_bar(shift, shift_bar)

@@ -34,7 +34,11 @@ def _acc(op: str, x: Array, y_bar: Array) -> jnp.dtype:
 
 
 def weight_grad_outer(x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_out"]) -> Float[Array, "fan_in fan_out"]:
-    """The weight's gradient as a sum of outer products."""
+    """The weight's gradient as a sum of outer products.
+
+    Raises TypeError if x and y_bar are no floating-point arrays of one dtype, ValueError if they are no matrices of as
+    many rows.
+    """
     acc = _acc("weight_grad_outer", x, y_bar)
     shape = (*x.shape, y_bar.shape[1])
     # Widened, then broadcast: the other way round, autodiff of this function would sum in half precision.
@@ -44,13 +48,21 @@ def weight_grad_outer(x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_ou
 
 
 def weight_grad_einsum(x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_out"]) -> Float[Array, "fan_in fan_out"]:
-    """The weight's gradient as `einsum("ni,no->io")`."""
+    """The weight's gradient as `einsum("ni,no->io")`.
+
+    Raises TypeError if x and y_bar are no floating-point arrays of one dtype, ValueError if they are no matrices of as
+    many rows.
+    """
     acc = _acc("weight_grad_einsum", x, y_bar)
     return jnp.einsum("ni,no->io", x, y_bar, preferred_element_type=acc).astype(x.dtype)
 
 
 def weight_grad_matmul(x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_out"]) -> Float[Array, "fan_in fan_out"]:
-    """The weight's gradient as `x^T @ y_bar`."""
+    """The weight's gradient as `x^T @ y_bar`.
+
+    Raises TypeError if x and y_bar are no floating-point arrays of one dtype, ValueError if they are no matrices of as
+    many rows.
+    """
     acc = _acc("weight_grad_matmul", x, y_bar)
     return jnp.matmul(x.T, y_bar, preferred_element_type=acc).astype(x.dtype)
 
@@ -58,7 +70,11 @@ def weight_grad_matmul(x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_o
 def weight_grad_transposed(
     x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_out"]
 ) -> Float[Array, "fan_in fan_out"]:
-    """The weight's gradient as `(y_bar^T @ x)^T`: faster on a CPU where y_bar has fewer than about 64 columns."""
+    """The weight's gradient as `(y_bar^T @ x)^T`: faster on a CPU where y_bar has fewer than about 64 columns.
+
+    Raises TypeError if x and y_bar are no floating-point arrays of one dtype, ValueError if they are no matrices of as
+    many rows.
+    """
     acc = _acc("weight_grad_transposed", x, y_bar)
     # XLA would fold each transpose into the product again, and then pick the slower kernel: hence the barriers.
     bars = jax.lax.optimization_barrier(y_bar.T)

@@ -9,7 +9,7 @@ from jax.experimental import multihost_utils
 
 
 def gather(value: Any) -> np.ndarray:
-    """What each process gives, `[processes, ...]`: NumPy arrays of one shape and dtype. All processes must call it."""
+    """`[processes, ...]`: what each process gives as value, arrays of one shape and dtype. All must call it."""
     value = np.asarray(value)
     if jax.process_count() == 1:
         return value[None]
@@ -21,6 +21,7 @@ def gather(value: Any) -> np.ndarray:
 def check_same(name: str, tree: Any) -> None:
     """Raises ValueError, naming the leaf and the process, unless all processes hold bit for bit the same arrays.
 
+    name: what the error calls the tree. tree: of arrays, jax's or NumPy's.
     All must call it. Of an array that is divided over devices, those that hold the same part must hold the same bits.
     """
     if jax.process_count() == 1:

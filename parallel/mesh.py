@@ -57,7 +57,7 @@ def make_mesh(data: int | None = None, model: int = 1, *, devices: Sequence[Any]
 
 
 def param_specs(params: Sequence[tuple[Any, Any]]) -> list[tuple[PartitionSpec, PartitionSpec | None]]:
-    """How each `(w, b)` is divided along "model": layers in pairs, by units and then by inputs; an odd last one not."""
+    """How each `(w, b)` of params lies along "model": in pairs, by units, then by inputs; an odd last layer whole."""
     by_units, by_inputs = (PartitionSpec(None, MODEL), PartitionSpec(MODEL)), (PartitionSpec(MODEL), PartitionSpec())
     pairs = len(params) // 2
     specs = [by_units, by_inputs] * pairs + [(PartitionSpec(), PartitionSpec())] * (len(params) % 2)
@@ -67,6 +67,7 @@ def param_specs(params: Sequence[tuple[Any, Any]]) -> list[tuple[PartitionSpec, 
 def shard_params(mesh: Mesh, params: Sequence[tuple[Any, Any]]) -> Params:
     """params on the mesh: divided along "model" as `param_specs` says, and the same on every device along "data".
 
+    The shapes of the whole arrays stay what they are.
     Every process gives the same params, jax's arrays or NumPy's: from the same key, or the same file. Raises ValueError
     where processes differ, naming the leaf, and where the model axis does not divide a layer, naming it.
     """

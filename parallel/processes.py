@@ -34,10 +34,11 @@ def processes(
 ) -> Iterator[None]:
     """`with processes(...)`: what is inside runs on the devices of all processes together. The same on one or many.
 
-    coordinator: `HOST:PORT`, the address where process 0 listens. process_id counts from 0. With none of the three and
-    without detect there is one process, and nothing is started; what is missing of the three, or all of it with detect,
-    jax finds where it runs under SLURM, on Cloud TPU, under Open MPI or Kubernetes. It must be entered before jax
-    computes anything. timeout: seconds to wait for the other processes, and for one that went silent.
+    coordinator: `HOST:PORT`, the address where process 0 listens. num_processes: how many there are. process_id: which
+    one this is, from 0. With none of the three and without detect there is one process, and nothing is started; what is
+    missing of the three, or all of it with detect, jax finds where it runs under SLURM, on Cloud TPU, under Open MPI or
+    Kubernetes. It must be entered before jax computes anything. timeout: seconds to wait for the other processes, and
+    for one that went silent.
 
     Raises ValueError for arguments that do not fit, ConnectionError where the coordinator cannot be reached, or its
     port is taken, ProcessLost where a collective fails inside. Where jax must abort the process, stderr says so.

@@ -65,7 +65,7 @@ def check(
     in it could not be judged.
     device: cpu, gpu or tpu, where jax computes (None: where it does by default). precision: jax's matmul precision,
     default, high or highest, with the bound that goes with it on that device; None leaves jax's setting as it is, and
-    the bound is that of float32 products.
+    the bound is that of float32 products. seed: of the random cotangents.
 
     Raises TypeError or ValueError, naming the argument, for arguments that cannot be checked; ImportError if a torch
     function is given and torch is missing. What goes wrong inside one implementation is reported, not raised: its whole

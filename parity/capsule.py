@@ -51,8 +51,8 @@ def save_capsule(
 ) -> None:
     """Write the run `report = check(rule, *args, ...)` to the file `path`, whole or not at all.
 
-    A function may be given as the text `package.module:function`. Arrays of more than SLICE bytes are cut to the first
-    rows (of the first array, and of those that share its leading axis), if the check fails with the same culprits then.
+    Arguments as for `check`; a function also as the text `package.module:function`. Arrays of more than SLICE bytes are
+    cut to the first rows (those that share the first one's leading axis), if the check fails with the same culprits.
 
     Raises CapsuleError for a function that cannot be imported by name (a lambda, one in another function or __main__),
     for an argument that is no array, random key, number, text or function, nor a tuple, list or dict of them, and for a
@@ -91,7 +91,7 @@ def save_capsule(
 
 
 def replay(path: str | os.PathLike[str]) -> Report:
-    """Import the functions that the capsule names and check them again: same arguments, seed, precision and x64.
+    """Import the functions that the capsule at path names and check them again: same arguments, seed, precision, x64.
 
     The report's `about` says what failed then, and which versions and flags have changed.
 

@@ -13,7 +13,8 @@ import numpy as np
 def assert_near_zero(a: Any, tol: float = 1e-3) -> None:
     """Raises AssertionError, with figures, unless every element has |a| < tol.
 
-    a: a number or an array (jax, NumPy, torch). NaN is never near. The default is the lesson's.
+    a: a number or an array (jax, NumPy, torch). NaN is never near. The default is the lesson's. Raises TypeError for
+    what is no real number.
     """
     array = _array("a", a)
     far = ~(np.abs(array) < tol)
@@ -27,7 +28,8 @@ def assert_near(a: Any, b: Any, rtol: float = 1e-3, atol: float = 1e-5) -> None:
     """Raises AssertionError, with figures, unless every element has |a - b| <= atol + rtol |b|.
 
     a, b: numbers, arrays (jax, NumPy, torch) or trees of them, alike in structure and shapes: nothing is broadcast. NaN
-    is near nothing, an infinity only itself. The defaults are the lesson's.
+    is near nothing, an infinity only itself. The defaults are the lesson's. Raises TypeError for a leaf that is no real
+    number.
     """
     a_leaves, a_tree = jax.tree_util.tree_flatten_with_path(a)
     b_leaves, b_tree = jax.tree_util.tree_flatten_with_path(b)

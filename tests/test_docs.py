@@ -1,4 +1,4 @@
-"""docs/: its examples run, and the page shows them as they are and says what they say."""
+"""docs/: its examples run, the pages show them as they are and say what they say, and every block of code is run."""
 
 import importlib
 import json
@@ -15,7 +15,13 @@ from pullback import functional, parity
 FOLDER = Path(__file__).parents[1] / "docs" / "examples"
 # The page of accelerators has this one, and its output is each machine's.
 MANY = FOLDER / "many_processes.py"
-EXAMPLES = sorted(path for path in FOLDER.glob("*.py") if path != MANY)
+# The page of test suites has these two.
+RULES, COSTS = FOLDER / "test_my_rules.py", FOLDER / "what_a_check_costs.py"
+EXAMPLES = sorted(path for path in FOLDER.glob("*.py") if path not in (MANY, RULES, COSTS))
+
+
+def blocks_of(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
@@ -74,6 +80,105 @@ def test_the_page_links_to_files_that_exist(root, page):
     assert not [link for link in links if not (root / "docs" / link).exists()]
 
 
+# What parity.md shows before its examples, with names that are the reader's.
+
+YOURS = """
+import sys, types
+import jax, numpy
+my_rule, plain, in_torch = jax.numpy.sinh, lambda x, w: x @ w, lambda x, w: x @ w
+my_rule = jax.custom_vjp(plain)
+my_rule.defvjp(lambda x, w: (x @ w, (x, w)), lambda kept, y_bar: (y_bar @ kept[1].T, kept[0].T @ y_bar))
+x, w = numpy.random.default_rng(0).standard_normal((2, 5, 5), numpy.float32)
+sys.modules["my_package"] = types.ModuleType("my_package")
+vars(sys.modules["my_package"]).update(my_rule=my_rule, plain=plain, w=w, x=x)
+"""
+
+
+def test_the_blocks_of_parity_run(root, page, tmp_path):
+    first, own_probe, in_a_test = [code for code in blocks_of(page) if code not in examples_on(page).values()]
+    file = tmp_path / "test_blocks.py"
+    file.write_text(f"{YOURS}\n{first}\n{own_probe}\nassert 'bounded by 1' in str(report) and report.ok\n{in_a_test}")
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", file], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
+
+
+# docs/test-suite.md: five rules, their tests, and what they cost.
+
+
+@pytest.fixture
+def suite(root) -> str:
+    return (root / "docs" / "test-suite.md").read_text()
+
+
+def test_the_page_of_test_suites_shows_the_file_as_it_is(suite):
+    *shown, _score = blocks_of(suite)
+    assert "\n\n".join(shown) == RULES.read_text()
+    assert len(shown) == 6
+
+
+def test_its_five_tests_pass_with_the_plugin(tmp_path):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--parity-report", "reports.json", RULES]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600)
+    assert done.returncode == 0, done.stdout
+    reports = json.loads((tmp_path / "reports.json").read_text())["reports"]
+    assert [report["ok"] for report in reports] == [True] * 5
+    leaves = [{row["leaf"] for row in report["rows"]} for report in reports]
+    assert "params['scale']_bar" in leaves[0] and {"y[0]", "y[1]"} <= leaves[4]
+    assert "bfloat16[8,32]" in reports[3]["about"]["arguments"]
+
+
+def test_its_costs_are_printed_by_the_command_that_it_names(suite):
+    shown = re.findall(r"<!-- output of docs/examples/what_a_check_costs.py[^>]*-->\n\n```\n(.*?)```", suite, re.DOTALL)
+    said = subprocess.run([sys.executable, COSTS], capture_output=True, text=True, cwd=FOLDER, timeout=600).stdout
+    names = [line.split()[0] for line in said.splitlines()]
+    assert len(names) == 6 and len(shown) == 2
+    for block in shown:
+        assert [line.split()[0] for line in block.splitlines()] == names
+
+
+def test_its_last_block_scores_the_test(suite, tmp_path):
+    score = blocks_of(suite)[-1]
+    env = os.environ | {"PYTHONPATH": str(FOLDER)}
+    done = subprocess.run([sys.executable, "-c", score], env=env, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+# docs/index.md and docs/reliability.md say what is said, and held, elsewhere.
+
+
+def test_the_front_page_shows_a_rule_and_a_report_of_the_readme(root):
+    front, readme = ((root / path).read_text() for path in ("docs/index.md", "README.md"))
+    fenced = re.findall(r"^```(\S*)\n(.*?)^```$", front, re.DOTALL | re.MULTILINE)
+    blocks = [block for language, block in fenced if language in ("python", "")]
+    assert len(blocks) == 2
+    for block in blocks:
+        assert block in readme
+
+
+def test_each_figure_of_reliability_is_on_the_page_that_it_names(root):
+    page = (root / "docs" / "reliability.md").read_text()
+    rows = re.findall(r"^\| [^|]+ \| ([^|]+) \| \[[^]]+\]\(([\w-]+\.md)", page, re.MULTILINE)
+    assert len(rows) >= 10
+    for answer, name in rows:
+        page = (root / "docs" / name).read_text()
+        figures = re.findall(r"`([^`]+)`", answer)
+        assert figures
+        assert not [figure for figure in figures if figure not in page], f"{name} says nothing of {answer}"
+
+
+RUN_ELSEWHERE = {"findings.md": "tests/test_findings.py", "how-it-decides.md": "tests/parity/roundoff/test_registry.py"}
+"""Page -> the test that runs its blocks."""
+RUN_HERE = {"accelerators.md", "index.md", "parity.md", "test-suite.md"}
+
+
+def test_every_page_with_code_has_a_test_that_runs_it(root):
+    pages = {path.relative_to(root / "docs").as_posix(): path.read_text() for path in (root / "docs").rglob("*.md")}
+    pages = {name: page for name, page in pages.items() if not name.startswith("project/")}
+    assert {name for name, page in pages.items() if blocks_of(page)} == RUN_HERE | set(RUN_ELSEWHERE)
+    for name, test in RUN_ELSEWHERE.items():
+        assert name in (root / test).read_text()
+
+
 # docs/accelerators.md: what it shows runs, on eight devices of the CPU, and it claims no measurement that is not kept.
 
 
@@ -98,8 +203,7 @@ def test_the_page_of_accelerators_shows_the_program_and_it_trains(accelerators, 
 
 
 def test_the_code_on_the_page_of_accelerators_runs(accelerators, tmp_path):
-    blocks = [block for block in re.findall(r"^```python\n(.*?)^```$", accelerators, re.DOTALL | re.MULTILINE)]
-    (code,) = [block for block in blocks if block != MANY.read_text()]
+    (code,) = [block for block in blocks_of(accelerators) if block != MANY.read_text()]
     check = """
 from pullback.functional import forward_and_backward
 pixels = ((images[:3001].astype("float32") - 33.3) / 78.6).astype("float32")
@@ -157,10 +261,13 @@ def test_the_page_of_the_gpu_shows_what_is_kept_of_that_run(root):
     assert f"{took['jit per step'] / took['sgd_epoch']:.0f} times as fast as a jitted step" in page
 
 
-@pytest.mark.parametrize("name", ["accelerators.md", "gpu.md", "scaling.md", "how-it-decides.md", "parity.md"])
-def test_these_pages_link_to_files_that_exist(root, name):
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (root / "docs" / name).read_text())
-    assert not [link for link in links if not (root / "docs" / link).exists()]
+@pytest.mark.parametrize("folder", ["docs", "docs/reference"])
+def test_the_pages_link_to_files_that_exist(root, folder):
+    pages = sorted((root / folder).glob("*.md"))
+    assert len(pages) >= 8
+    for page in pages:
+        links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+        assert not [link for link in links if not (page.parent / link).exists()], page.name
 
 
 # docs/how-it-decides.md: its constants are those of the sources, and its files are there.

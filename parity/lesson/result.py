@@ -9,9 +9,13 @@ class Result(NamedTuple):
     """One forward and backward pass: `output`, `loss`, `grads` (structured like params), `x_bar`."""
 
     output: Any
+    """`[n, 1]`, what the net says of each row."""
     loss: Any
+    """A scalar."""
     grads: Any
+    """The gradient of the loss in each parameter: a pair `(w_bar, b_bar)` for each layer."""
     x_bar: Any
+    """`[n, 784]`, the gradient of the loss in the input."""
 
 
 def result_leaves(result: Result) -> Leaves:

@@ -24,6 +24,7 @@ class MutationScore:
     """Which planted errors were caught."""
 
     rule: str
+    """The rule's name."""
     caught: dict[str, str]
     """Planted error -> what caught it."""
     equivalent: list[str]
@@ -66,7 +67,8 @@ def mutants(
     ignored or rounded cotangents, stale or rounded residuals, wrong dtypes, a forward rule that differs from the
     primal, a derivative of 1 at 0, ... A survivor is an error that would go unseen in a test with these arguments.
 
-    Raises what `check` raises for arguments that cannot be checked, and ValueError if the rule itself is not right.
+    seed: of the cotangents. Raises what `check` raises for arguments that cannot be checked, and ValueError if the rule
+    itself is not right.
     """
     case = take_up(rule, args, reference=reference, kwargs=kwargs, static_argnums=static_argnums, seed=seed)
     with case.x64:

@@ -20,13 +20,12 @@ from .transformations import transformation_findings, transformation_parts
 
 @dataclass(frozen=True)
 class Probe:
-    """A name, and the function that asks.
-
-    look: from the Evaluation to what it found: findings, and the `outcome` of any further Comparison.
-    """
+    """A name, and the function that asks."""
 
     name: str
+    """What the report calls it."""
     look: Callable[[Evaluation], Iterable[Finding | Outcome]]
+    """From the Evaluation to what it found: findings, and the `outcome` of any further Comparison."""
 
 
 def _values(evaluation: Evaluation) -> Iterator[Finding | Outcome]:

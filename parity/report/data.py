@@ -19,11 +19,14 @@ R = TypeVar("R", bound="ReportData")
 class Unjudged:
     """A leaf of which something could not be judged."""
 
-    leaf: str  # with the check that it is of: `float32 x_bar`
+    leaf: str
+    """With the check that it is of: `float32 x_bar`."""
     count: int
     """How many of its elements."""
     size: int
+    """Of how many."""
     reason: str
+    """Why nothing can be said of them."""
     remedy: str
     """What would make it judgeable."""
 

@@ -20,6 +20,7 @@ class Mistake:
     """One thing that is wrong, in one or several implementations."""
 
     who: list[str]
+    """The implementations that are wrong alike."""
     leaves: list[str]
     """The first one is described; in the others it looks alike."""
     rows: list[Row]

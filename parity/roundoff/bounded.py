@@ -22,7 +22,9 @@ class Bounded(NamedTuple):
     """A value, float64 where it is a real number, and a bound on its error; where a bool is uncertain. None: exact."""
 
     value: Reals
+    """The float64 value; integers, bools and keys stay what they are."""
     error: Reals | None
+    """How far off each element may be."""
     peak_of: Any = None
     """What this is the maximum (or minimum) of, as the gradient asks which one equals it: an array, along some axes; or
     two Bounded, element by element."""
@@ -45,7 +47,7 @@ def is_real(dtype: Any) -> bool:
 
 
 def exact(x: Any, dtype: Any = None) -> Bounded:
-    """Without error. Real numbers become float64; the dtype is for integers that bring none along."""
+    """x without error. Real numbers become float64; the dtype is for integers that bring none along."""
     if jnp.issubdtype(getattr(x, "dtype", float), jax.dtypes.extended):  # random keys
         return Bounded(x, None)
     x = np.asarray(x, dtype)
@@ -55,16 +57,18 @@ def exact(x: Any, dtype: Any = None) -> Bounded:
 
 
 def total(*errors: Reals | None) -> Reals | None:
+    """The sum of those errors that are not None, of broadcast shapes; None if none is."""
     known = [error for error in errors if error is not None]
     return sum(known[1:], known[0]) if known else None
 
 
 def scaled(error: Reals | None, factor: Reals) -> Reals | None:
+    """The error times |factor|; None, of what is exact, stays None."""
     return None if error is None else error * np.abs(factor)
 
 
 def error_of(x: Bounded) -> Reals:
-    """The error as an array of the value's shape; of bools, where they are uncertain."""
+    """The error of x as an array of its value's shape; of bools, where they are uncertain."""
     if x.error is None:
         return np.zeros(np.shape(x.value), bool if x.value.dtype == bool else np.float64)
     return np.broadcast_to(x.error, np.shape(x.value))
@@ -145,7 +149,7 @@ class Rounding:
         return Bounded(x.value, np.where(flushed, size, 0.0)) if flushed.any() else x
 
     def rounded(self, eqn: Any, value: Reals, carried: Reals | None, times: Reals = 1) -> Bounded:
-        """The result of an operation that rounds `times` over, given the error that its inputs bring along.
+        """The result of an operation that rounds `times` over, given the error that its inputs bring along (carried).
 
         It may be stored in the dtype under test, and in the one that the jaxpr says: the coarser one counts.
         """

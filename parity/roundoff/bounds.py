@@ -26,7 +26,9 @@ class Bounds(NamedTuple):
     """For each leaf of a function's output, in the output's tree: its float64 value and the error bound."""
 
     values: Any
+    """The float64 values."""
     errors: Any
+    """How far off each may be."""
     gates: int
     """How many elements were compared (a relu's x > 0, say) in the computation."""
     kinks: int

@@ -26,6 +26,7 @@ class Diagnosis(str):
     """One sentence, "" where no pattern explains the leaf; it knows its kind, one of KINDS or ""."""
 
     kind: str
+    """factor, sign, transpose, drop, shift, reversal, cotangent ignored or precision; "" for none."""
 
     def __new__(cls, text: str = "", kind: str = "") -> "Diagnosis":
         made = super().__new__(cls, text)

@@ -18,6 +18,7 @@ class Finding:
     status: Status
     """`note` is worth knowing and no fault."""
     text: str
+    """What was found, in a sentence."""
 
 
 def first_line(error: BaseException) -> str:

@@ -30,10 +30,15 @@ class Row:
     """One leaf of one check, in every implementation."""
 
     check: str
+    """Which check it is of: `float32`, `bfloat16`, `grad of grad`, `net`, ..."""
     leaf: str
+    """The array's name: an output, `y`, or the cotangent of an argument, `x_bar`."""
     shape: tuple[int, ...]
+    """The leaf's, the axis of cotangents included."""
     dtype: str
+    """The dtype that the leaf must have."""
     deviations: dict[str, Deviation]
+    """Who -> how far its leaf is from the oracle's."""
     values: dict[str, float]
     """At the element that uses most of its budget: the oracle's value and everybody's."""
     diagnosis: dict[str, str]

@@ -32,15 +32,20 @@ class Estimate(NamedTuple):
     """A derivative, and how far off it may be (an estimate too)."""
 
     value: float
+    """The derivative."""
     uncertainty: float
+    """How far off it may be."""
 
 
 class Slope(NamedTuple):
     """A derivative along a random direction in one input, measured."""
 
     estimate: Estimate
+    """The slope, and how unsure it is."""
     direction: np.ndarray
-    kinked: bool  # the slopes to the left and to the right differ: the point lies on a kink
+    """The direction in which it was measured, of the input's shape."""
+    kinked: bool
+    """Whether the slopes to the left and to the right differ: the point lies on a kink."""
 
     @property
     def is_sure(self) -> bool:
