@@ -63,6 +63,43 @@ def test_the_page_shows_what_make_parity_prints(page, tmp_path):
     assert heads[0] == heads[1] and shown.splitlines()[-1] == done.stdout.splitlines()[-1]
 
 
+def test_the_first_five_minutes_are_as_the_page_has_them(root, tmp_path):
+    page = (root / "docs" / "first-five-minutes.md").read_text()
+    files = dict(re.findall(r"^`(\w+\.py)`:\n\n```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
+    assert set(files) == {"my_norm.py", "check.py", "test_my_norm.py"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    env = dict(os.environ) | {"COLUMNS": "100"}
+
+    def run(*command: str) -> str:
+        command = (sys.executable, *command)
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
+        return done.stdout.rstrip()
+
+    fenced = re.findall(r"^```(\S*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    shown = [text.strip("\n") for language, text in fenced if not language]
+    lead, table, wrong, right, tested = shown
+    printed = run("check.py")
+    # The figures at the worst element are each machine's, and so is the order of rows, which follows them.
+    paragraph = re.sub(r"At \[.*?explains\.", "...", " ".join(lead[lead.index("What is wrong") :].split()))
+    assert paragraph in re.sub(r"At \[.*?explains\.", "...", " ".join(printed.split())) and "..." in paragraph
+    heads = [line for line in table.splitlines() if not line.endswith("FAIL")]
+    assert len(heads) == 2 and all(head in printed.splitlines() for head in heads)
+    rows = {re.sub(r"  +.*", "", line) for line in table.splitlines() if line.endswith("FAIL")}
+    assert len(rows) == 8 and rows == {
+        re.sub(r"  +.*", "", each) for each in printed.splitlines() if each.endswith("FAIL")
+    }
+    assert printed.splitlines()[-1] == wrong
+
+    ((minus, plus),) = re.findall(r"^```diff\n-(.*\n)\+(.*\n)```$", page, re.MULTILINE)
+    assert "FAIL: " in run("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_norm.py")
+    (tmp_path / "my_norm.py").write_text(files["my_norm.py"].replace(minus, plus))
+    assert run("check.py").splitlines()[-1] == right
+    assert (
+        run("-m", "pytest", "-q", "-p", "no:cacheprovider").splitlines()[-1].split(" in ")[0] == tested.split(" in ")[0]
+    )
+
+
 def examples_on(page: str) -> dict[str, str]:
     return dict(re.findall(r"^`(docs/examples/\w+\.py)`:\n\n```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
 
@@ -168,7 +205,7 @@ def test_each_figure_of_reliability_is_on_the_page_that_it_names(root):
 
 RUN_ELSEWHERE = {"findings.md": "tests/test_findings.py", "how-it-decides.md": "tests/parity/roundoff/test_registry.py"}
 """Page -> the test that runs its blocks."""
-RUN_HERE = {"accelerators.md", "index.md", "parity.md", "test-suite.md"}
+RUN_HERE = {"accelerators.md", "first-five-minutes.md", "index.md", "parity.md", "test-suite.md"}
 
 
 def test_every_page_with_code_has_a_test_that_runs_it(root):

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .evaluation import Evaluation
 
 
-
 def judge_rule(evaluation: "Evaluation", compared: Comparison, fine: set[str], own: Callable[[bool], Leaves]) -> None:
     """Widens the rule's bounds to those of its own computation, where its maths is right (in the leaves `fine`).
 
