@@ -265,9 +265,9 @@ for k, name in enumerate(("w1", "b1", "w2", "b2", "x")):
 #   cotangents of its parameters and of its input.
 # - Before all that: it draws its first parameters.
 #
-# JAX compiles functions of their arguments, and what a function keeps in `self` is lost to the
-# compiled one. So here everything goes in as an argument and comes out as a result. What is
-# left of a layer is three functions:
+# JAX compiles functions of their arguments. What a function writes to `self` is written once,
+# while JAX traces it, and not when the compiled function runs. So here everything goes in as
+# an argument and comes out as a result. What is left of a layer is three functions:
 
 
 # %%

@@ -220,7 +220,7 @@ for s in (2e-2, 2e-3, 1e-4, 1e-5, 1e-7):  # not at a tolerance itself, where rou
             by_tolerance.append("passes")
         except AssertionError:
             by_tolerance.append("found")
-    print(f"{s:.0e}   {found[s]:<24} " + "".join(f"{verdict:>9}" for verdict in by_tolerance))
+    print(f"{s:.0e}   {found[s]:<24} " + "".join(f"{what:>9}" for what in by_tolerance))
 
 # %%
 plt.plot(list(used), list(used.values()), "o-")
@@ -262,9 +262,8 @@ def plain_mse(output, targ):
 output, targ = normal(6, 64), normal(7, 64)
 parity.assert_near(jax.grad(loss)(output, targ), jax.grad(plain_mse)(output, targ), rtol=1e-6)
 report = parity.check(loss, output, targ, reference=plain_mse)
-print(
-    "jax.grad of it is right, and yet:", "right" if report.ok else f"wrong: {report.culprits}"
-)
+verdict = "right" if report.ok else f"wrong: {report.culprits}"
+print("jax.grad of it is right, and yet:", verdict)
 print(next(f"{f.check}, {f.about}: {f.text}" for f in report.findings if f.status == "FAIL"))
 
 # %% [markdown]

@@ -450,9 +450,7 @@ for precision in ("highest", "default"):
     report = check(lin, precision)
     share = max(row.worst[1].budget for row in report.rows)
     wrong = ", ".join(report.culprits) or "nobody"
-    print(
-        f"{precision:<8} ok: {report.ok}, wrong: {wrong}, largest |error| / bound {share:.2g}"
-    )
+    print(f"{precision:<8} ok: {report.ok}, wrong: {wrong}, at most {share:.2g} of the bound")
 
 # %% [markdown]
 # On a CPU both lines say the same. On a device whose default is TF32 or bfloat16, expect the
@@ -564,9 +562,9 @@ plt.show()
 #
 # From TF32 to bfloat16 it is 3 bits, a factor of 8, and the errors grow by about that. From
 # float32 to TF32 it is 13 bits, so the bound of TF32 is $2^{13} = 8192$ times that of float32.
-# What is below that is "inside that of TF32" for the report. Here bfloat16 is below it too,
-# since a bound leaves room that errors of random sign do not use. So read the diagnosis as
-# "not float32", not as the name of a format.
+# What is below that is "off as rounding to TF32 would have it" for the report. Here bfloat16
+# is below it too, since a bound leaves room that errors of random sign do not use. So read the
+# diagnosis as "not float32", not as the name of a format.
 #
 # So: **prove at `"highest"`, then choose speed knowingly.**
 #
