@@ -12,40 +12,31 @@
 # %% [markdown]
 # # 1. The forward pass
 #
-# A neural network is a matrix product, something that is not linear, and another matrix product. In this notebook we
-# build one for handwritten digits, and find out why it matters so much which random numbers it starts from.
+# A neural network is a matrix product, something that is not linear, and another matrix
+# product. In this notebook we build one for handwritten digits, and find out why it matters so
+# much which random numbers it starts from.
 #
-# It follows the first half of a well-known lesson, *the forward and backward passes* (fast.ai, "Deep Learning from the
-# Foundations", 2019, lesson 8). Where the lesson printed a figure, we compute the same figure and put it beside.
+# It follows the first half of a well-known lesson, *the forward and backward passes* (fast.ai,
+# "Deep Learning from the Foundations", 2019, lesson 8). Where the lesson printed a figure, we
+# compute the same figure and put it beside.
 #
-# You need Python and a little NumPy. `jnp` below is NumPy's interface on whatever device is there.
+# You need Python and a little NumPy. `jnp` below is NumPy's interface on whatever device is
+# there.
+#
+# To run it you need `pullback` installed, as it is after `make install` in a clone. On a
+# hosted machine with a fresh clone, run this first, in a cell of its own (`..` is the clone,
+# as seen from this notebook's folder):
+#
+# ```
+# %pip install -q '..[parity]'
+# ```
 
 # %% tags=["varies"]
-import importlib
-import pathlib
-import subprocess
-import sys
-
-try:
-    for name in ("pullback.parity", "matplotlib", "torch"):
-        importlib.import_module(name)
-except ImportError as missing:  # a hosted notebook, say: install the clone that this file lies in
-    here = pathlib.Path.cwd().resolve()
-    clone = next((folder for folder in (here, *here.parents) if (folder / "functional" / "lin.py").exists()), None)
-    if clone is None:
-        hint = "clone pullback's repository, and %pip install 'CLONE[parity]' (with its path for CLONE)"
-        raise ImportError(f"{missing}: {hint}, or open this notebook in the clone") from None
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", f"{clone}[parity]"], check=True)
-    importlib.invalidate_caches()
-
 import jax
 
-from pullback.data import get_data, load_mnist
+from pullback.data import get_data
 
-device = jax.devices()[0]
-print(f"device  {device.platform} ({device.device_kind})")
-print(f"data    {load_mnist().source.split(' (')[0].split(', ')[0]}")
-print(f"jax     {jax.__version__}")
+print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}")
 
 # %%
 #| default_exp forward
@@ -59,13 +50,18 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-plt.rcParams |= {"figure.dpi": 80, "figure.figsize": (7, 3), "axes.grid": True, "grid.alpha": 0.3}
+plt.rcParams |= {
+    "figure.dpi": 80,
+    "figure.figsize": (7, 3),
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+}
 
 # %% [markdown]
 # ## The data
 #
-# MNIST is 28 × 28 pictures of handwritten digits. Each is stored as one row of 784 numbers between 0 and 1, and has a
-# label, the digit.
+# MNIST is 28 × 28 pictures of handwritten digits. Each is stored as one row of 784 numbers
+# between 0 and 1, and has a label, the digit.
 
 # %%
 x_train, y_train, x_valid, y_valid = get_data()
@@ -95,8 +91,9 @@ print(f"mean {train_mean:.4f}, std {train_std:.4f}   (the lesson: 0.1304, 0.3073
 
 
 # %% [markdown]
-# We want inputs of mean 0 and std 1: then we can reason about what a layer makes of them. The validation set gets the
-# *training* set's mean and std. With its own it would be on another scale than the one that the network was trained on.
+# We want inputs of mean 0 and std 1: then we can reason about what a layer makes of them. The
+# validation set gets the *training* set's mean and std. With its own it would be on another
+# scale than the one that the network was trained on.
 
 
 # %%
@@ -109,10 +106,11 @@ def normalize(x, mean, std):
 x_train = jnp.asarray(normalize(x_train, train_mean, train_std))
 x_valid = jnp.asarray(normalize(x_valid, train_mean, train_std))
 print(f"train: mean {abs(x_train.mean()):.3f}, std {x_train.std():.3f}")
-print(f"valid: mean {x_valid.mean():.4f}, std {x_valid.std():.4f}   (the lesson: -0.0058, 0.9924)")
+print(f"valid: mean {x_valid.mean():.4f}, std {x_valid.std():.4f}   (lesson: -0.0058, 0.9924)")
 
 # %% [markdown]
-# Near enough to 0 and 1? The lesson wrote a function for that question. Here it shows figures when the answer is no.
+# Near enough to 0 and 1? The lesson wrote a function for that question. Here it shows figures
+# when the answer is no.
 
 # %%
 from pullback.parity import assert_near_zero
@@ -128,12 +126,13 @@ except AssertionError as error:
 # %% [markdown]
 # ## Two layers
 #
-# A linear layer takes each row of `x` (`m` numbers) to `nh` numbers, by a matrix `w` and a shift `b`:
+# A linear layer takes each row of `x` (`m` numbers) to `nh` numbers, by a matrix `w` and a
+# shift `b`:
 #
 # $$y = x\,w + b$$
 #
-# Between two of them stands the rectifier, `relu`: what is negative becomes 0. Without it, two linear layers would be
-# one linear layer.
+# Between two of them stands the rectifier, `relu`: what is negative becomes 0. Without it, two
+# linear layers would be one linear layer.
 
 
 # %%
@@ -149,11 +148,11 @@ def relu(x):
 
 
 # %% [markdown]
-# (Why `where` and not `maximum`? They give the same values. Their *gradients* at exactly 0 differ: the next notebook
-# says how.)
+# (Why `where` and not `maximum`? They give the same values. Their *gradients* at exactly 0
+# differ: the next notebook says how.)
 #
-# `nh = 50` hidden units, and one output: the digit as a number. That is no good way to read digits. It keeps the
-# arithmetic simple, and we are here for the arithmetic.
+# `nh = 50` hidden units, and one output: the digit as a number. That is no good way to read
+# digits. It keeps the arithmetic simple, and we are here for the arithmetic.
 
 # %%
 nh = 50
@@ -162,12 +161,12 @@ b1, b2 = jnp.zeros(nh), jnp.zeros(1)
 # %% [markdown]
 # ## How large should the random numbers be?
 #
-# Say `w` is random with mean 0 and std `s`, and the entries of `x` have mean 0 and std 1. An entry of `x @ w` is a sum
-# of `m` products. Each has variance `s²`, so the sum has variance `m s²`: std 1 in, std 1 out asks for
-# `s = 1 / sqrt(m)`.
+# Say `w` is random with mean 0 and std `s`, and the entries of `x` have mean 0 and std 1. An
+# entry of `x @ w` is a sum of `m` products. Each has variance `s²`, so the sum has variance
+# `m s²`: std 1 in, std 1 out asks for `s = 1 / sqrt(m)`.
 #
-# Random numbers in JAX come from a *key*, which is a seed that is passed along: the same key gives the same numbers,
-# and `jax.random.split` makes new keys of one.
+# Random numbers in JAX come from a *key*, which is a seed that is passed along: the same key
+# gives the same numbers, and `jax.random.split` makes new keys of one.
 
 # %%
 w1 = jax.random.normal(jax.random.key(0), (m, nh)) / math.sqrt(m)
@@ -177,13 +176,14 @@ print(f"w1:  mean {w1.mean():.4f}, std {w1.std():.4f}; 1 / sqrt(m) is {1 / math.
 print(f"lin: mean {t.mean():.4f}, std {t.std():.4f}   (the lesson: 0.2035, 1.0095)")
 
 # %% [markdown]
-# The std is about right. Is the mean? It is not 0, and it is not the lesson's 0.2035 either, for `w1` is random. How
-# far may a figure be from another run's? Draw `w1` a hundred times, and see. (`jax.jit` compiles a function, so that it
-# runs fast; `jax.lax.map` is a loop over keys. The second function only prints.) The lesson looked at the validation
-# set; we look at the training set too.
+# The std is about right. Is the mean? It is not 0, and it is not the lesson's 0.2035 either,
+# for `w1` is random. How far may a figure be from another run's? Draw `w1` fifty times, and
+# see. (`jax.jit` compiles a function, so that it runs fast; `jax.lax.map` is a loop over keys.
+# The second function only prints.) The lesson looked at the validation set; we look at the
+# training set too. `docs/lesson.md` has these figures, of the same draws, in one table.
 
 # %%
-DRAWS = 100
+DRAWS = 50
 
 
 def moments_over_draws(activations, x):
@@ -194,19 +194,21 @@ def moments_over_draws(activations, x):
         a = activations(key, x)
         return a.mean(), a.std()
 
-    return [np.asarray(values) for values in jax.lax.map(moments, jax.random.split(jax.random.key(2), DRAWS))]
+    keys = jax.random.split(jax.random.key(0), DRAWS)
+    return [np.asarray(values) for values in jax.lax.map(moments, keys)]
 
 
 def beside_the_lesson(activations, lesson, **data):
-    """The lesson's (mean, std) beside the mean and standard deviation (sd) of ours over draws."""
-    print(
-        f"{'':<6}{'lesson':>8}" + "".join(f"{name:>20}" for name in data) + f"   lesson is off by ({next(iter(data))})"
-    )
+    """The lesson's (mean, std), and the mean ± standard deviation (sd) of ours over draws."""
+    first, *_ = data
+    names = "".join(f"{name:>17}" for name in data)
+    print(f"{'':<6}{'lesson':>8}{names}   lesson is off by ({first})")
     over_draws = [moments_over_draws(activations, x) for x in data.values()]
     for k, (name, said) in enumerate(zip(("mean", "std"), lesson, strict=True)):
         ours = [moments[k] for moments in over_draws]
-        cells = "".join(f"{values.mean():>10.4f} ± {values.std():.4f} " for values in ours)
-        print(f"{name:<6}{said:>8.4f}{cells}{(said - ours[0].mean()) / ours[0].std():>10.1f} sd")
+        cells = "".join(f"{values.mean():>9.3f} ± {values.std():.3f}" for values in ours)
+        off = (said - ours[0].mean()) / ours[0].std()
+        print(f"{name:<6}{said:>8.4f} {cells}{off:>10.1f} sd")
 
 
 def normal_w1(std):
@@ -214,15 +216,18 @@ def normal_w1(std):
     return lambda key, x: lin(x, jax.random.normal(key, (m, nh)) * std, b1)
 
 
-beside_the_lesson(normal_w1(1 / math.sqrt(m)), (0.2035, 1.0095), valid=x_valid, train=x_train)
+both = {"valid": x_valid, "train": x_train}
+xavier_layer, kaiming_layer = normal_w1(1 / math.sqrt(m)), normal_w1(math.sqrt(2 / m))
+beside_the_lesson(xavier_layer, (0.2035, 1.0095), **both)
 
 # %% [markdown]
-# `±` is the standard deviation over draws (sd). One run's figure lies within 2 of them in 19 cases of 20, and within 3
-# in 369 of 370. The mean of the lesson's first draw, nearly 3 sd off, was a rare one; the next cell's figures, of the
-# same draw, are off by as much.
+# `±` is the standard deviation over draws (sd). One run's figure lies within 2 of them in 19
+# cases of 20, and within 3 in 369 of 370. The mean of the lesson's first draw, nearly 3 sd
+# off, was a rare one; the next cell's figures, of the same draw, are off by as much.
 #
-# The std is near 1. The mean is 0 on average, and wanders: pixels depend on each other (strokes are made of neighbours,
-# and most pictures share their white margins), so the 784 terms do not average out as independent ones would.
+# The std is near 1. The mean is 0 on average, and wanders: pixels depend on each other
+# (strokes are made of neighbours, and most pictures share their white margins), so the 784
+# terms do not average out as independent ones would.
 #
 # Now with the rectifier:
 
@@ -235,22 +240,24 @@ def then(activation, layer):
     return lambda key, x: activation(layer(key, x))
 
 
-beside_the_lesson(then(relu, normal_w1(1 / math.sqrt(m))), (0.5063, 0.6765), valid=x_valid, train=x_train)
+beside_the_lesson(then(relu, xavier_layer), (0.5063, 0.6765), **both)
 
 # %% [markdown]
-# Half of what came in is now 0. The mean went up, and the std is no longer 1 but, on average over draws, less than 0.6.
-# In the next layer it shrinks again, and so on. That is Xavier's rule: right for a network without rectifiers (Glorot &
-# Bengio 2010; in full it is sqrt(2 / (fan_in + fan_out)), a compromise between the forward and the backward pass).
+# Half of what came in is now 0. The mean went up, and the std is no longer 1 but, on average
+# over draws, less than 0.6. In the next layer it shrinks again, and so on. That is Xavier's
+# rule: right for a network without rectifiers (Glorot & Bengio 2010; in full it is sqrt(2 /
+# (fan_in + fan_out)), a compromise between the forward and the backward pass).
 #
 # ## Kaiming
 #
-# What the next layer's variance depends on is the mean *square* of what enters it. A rectifier sets half of the values
-# to 0, so it halves the mean square. Make up for it by twice the variance (He et al. 2015, "Delving deep into
-# rectifiers", section 2.2):
+# What the next layer's variance depends on is the mean *square* of what enters it. A rectifier
+# sets half of the values to 0, so it halves the mean square. Make up for it by twice the
+# variance (He et al. 2015, "Delving deep into rectifiers", section 2.2):
 #
 # $$s = \sqrt{\frac{2}{(1 + a^2)\,\mathrm{fan}}}$$
 #
-# with `fan` the number of inputs, and `a` the slope that the rectifier leaves to negative values (0 for relu).
+# with `fan` the number of inputs, and `a` the slope that the rectifier leaves to negative
+# values (0 for relu).
 
 
 # %%
@@ -264,12 +271,13 @@ w1 = kaiming(jax.random.key(0), m, nh)
 t = relu(lin(x_valid, w1, b1))
 print(f"w1:        mean {w1.mean():.4f}, std {w1.std():.4f}   (the lesson: 0.0001, 0.0508)")
 print(f"relu(lin): mean {t.mean():.4f}, std {t.std():.4f}   (the lesson: 0.5678, 0.8491)")
-beside_the_lesson(then(relu, normal_w1(math.sqrt(2 / m))), (0.5678, 0.8491), valid=x_valid, train=x_train)
+beside_the_lesson(then(relu, kaiming_layer), (0.5678, 0.8491), **both)
 
 # %% [markdown]
-# The lesson then took torch's own function, `init.kaiming_normal_(w1, mode='fan_out')`, and printed 0.5542 and 0.8006.
-# Why `fan_out`, when the formula has the number of *inputs*? Because torch keeps a weight as `[fan_out, fan_in]`, and
-# the lesson's `w1` is `[fan_in, fan_out]`: to torch its first axis, 784, is the outputs. In `pullback` a weight is
+# The lesson then took torch's own function, `init.kaiming_normal_(w1, mode='fan_out')`, and
+# printed 0.5542 and 0.8006. Why `fan_out`, when the formula has the number of *inputs*?
+# Because torch keeps a weight as `[fan_out, fan_in]`, and the lesson's `w1` is
+# `[fan_in, fan_out]`: to torch its first axis, 784, is the outputs. In `pullback` a weight is
 # `[fan_in, fan_out]` everywhere, and `mode="fan_in"` means what it says.
 
 # %%
@@ -277,19 +285,21 @@ import torch
 
 from pullback.functional import kaiming_normal
 
-as_torch = torch.nn.init.kaiming_normal_(torch.zeros(m, nh), mode="fan_out", generator=torch.Generator().manual_seed(0))
+as_torch = torch.nn.init.kaiming_normal_(
+    torch.zeros(m, nh), mode="fan_out", generator=torch.Generator().manual_seed(0)
+)
 ours = kaiming_normal(jax.random.key(0), (m, nh), mode="fan_in")
 print(f"torch, mode='fan_out' of [784, 50]: std {as_torch.std():.3f}")
 print(f"ours,  mode='fan_in'  of [784, 50]: std {ours.std():.3f}")
 print(f"torch.nn.Linear(784, 50).weight is {list(torch.nn.Linear(m, nh).weight.shape)}")
-beside_the_lesson(then(relu, normal_w1(math.sqrt(2 / m))), (0.5542, 0.8006), valid=x_valid, train=x_train)
+beside_the_lesson(then(relu, kaiming_layer), (0.5542, 0.8006), **both)
 
 
 # %% [markdown]
 # ## A shifted rectifier
 #
-# The std is better now, but the mean is about 0.5: a rectifier returns nothing that is negative. What if we subtract
-# the half?
+# The std is better now, but the mean is about 0.5: a rectifier returns nothing that is
+# negative. What if we subtract the half?
 
 
 # %%
@@ -301,7 +311,7 @@ def shifted_relu(x, shift=0.5):
 # %%
 t = shifted_relu(lin(x_valid, w1, b1))
 print(f"shifted relu: mean {t.mean():.4f}, std {t.std():.4f}   (the lesson: 0.1071, 0.8995)")
-beside_the_lesson(then(shifted_relu, normal_w1(math.sqrt(2 / m))), (0.1071, 0.8995), valid=x_valid, train=x_train)
+beside_the_lesson(then(shifted_relu, kaiming_layer), (0.1071, 0.8995), **both)
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(9, 2.6), sharex=True, sharey=True)
@@ -312,8 +322,10 @@ z = {
 }
 for axis, (name, values) in zip(axes, z.items(), strict=True):
     axis.hist(np.asarray(values).ravel(), bins=np.linspace(-1, 6, 71), density=True)
-    axis.axvline(float(values.mean()), color="black", linestyle="--", label=f"mean {values.mean():.2f}")
-    axis.set(title=f"{name}: std {values.std():.2f}", xlabel="activation", yscale="log")
+    mean = float(values.mean())
+    axis.axvline(mean, color="black", linestyle="--", label=f"mean {mean:.2f}")
+    axis.set(xlabel="activation", yscale="log")
+    axis.set_title(f"{name}: std {values.std():.2f}", fontsize=10)
     axis.legend()
 axes[0].set_ylabel("density")
 plt.tight_layout()
@@ -322,11 +334,12 @@ plt.show()
 # %% [markdown]
 # ## Fifty layers deep
 #
-# For one layer all of this hardly matters. For many layers it decides between numbers and no numbers: a factor of 0.7 a
-# layer is a factor of fifty million after fifty. We send a thousand digits through 50 layers of 784 units, and let
-# `activation_stats` of `pullback.functional` measure each: mean and std of what `lin` returned (`z`) and of what the
-# activation made of it (`h`), the fraction of values that the activation switched off, and the fraction of units that
-# are *dead*: off for every digit.
+# For one layer all of this hardly matters. For many layers it decides between numbers and no
+# numbers: a factor of 0.7 a layer is a factor of fifty million after fifty. We send a thousand
+# digits through 50 layers of 784 units, and let `activation_stats` of `pullback.functional`
+# measure each: mean and std of what `lin` returned (`z`) and of what the activation made of it
+# (`h`), the fraction of values that the activation switched off, and the fraction of units
+# that are *dead*: off for every digit.
 
 # %%
 from pullback.functional import activation_stats, kaiming_normal, torch_linear, xavier_normal
@@ -348,13 +361,12 @@ stories = {
     "Xavier, relu": (deep(xavier_normal), "C1-"),
     "nn.Linear's default, relu": (deep(lambda key, shape: torch_linear(key, shape)[0]), "C4:"),
 }
+print(f"{'':<26} std after 1 layer   after {DEPTH}   of the last: mean   dead units")
 for name, (layers, style) in stories.items():
-    stds = [float(layer.h.std) for layer in layers]
+    stds, last = [float(layer.h.std) for layer in layers], layers[-1]
     plt.plot(range(1, DEPTH + 1), stds, style, label=name)
-    print(
-        f"{name:<26} std after 1 layer {stds[0]:7.2g}, after {DEPTH} {stds[-1]:7.2g}; "
-        f"last layer: mean {float(layers[-1].h.mean):9.2g}, {layers[-1].dead:.0%} of units dead"
-    )
+    stds_text = f"{stds[0]:17.2g} {stds[-1]:10.2g}"
+    print(f"{name:<26} {stds_text} {float(last.h.mean):19.2g} {last.dead:12.0%}")
 plt.yscale("log")
 plt.xlabel("layer")
 plt.ylabel("std of the activations")
@@ -363,24 +375,27 @@ plt.tight_layout()
 plt.show()
 
 # %% [markdown]
-# With Xavier's rule each relu halves the mean square, so after 50 layers the std is down by about
-# $2^{-25} = 3 \cdot 10^{-8}$. Twice Kaiming's std doubles it in every layer: $2^{50} = 10^{15}$. Only Kaiming's keeps
-# its size. And torch's default, with the $\sqrt 5$ that the lesson wondered about, shrinks faster than Xavier's: by
-# $\sqrt{1/6}$ a layer.
+# With Xavier's rule each relu halves the mean square, so after 50 layers the std is down by
+# about $2^{-25} = 3 \cdot 10^{-8}$. Twice Kaiming's std doubles it in every layer: $2^{50} =
+# 10^{15}$. Only Kaiming's keeps its size. And torch's default, with the $\sqrt 5$ that the
+# lesson wondered about, shrinks faster than Xavier's: by $\sqrt{1/6}$ a layer.
 #
-# What the rule keeps is the mean square, and even that wanders a little. There is more to see layer by layer:
+# What the rule keeps is the mean square, and even that wanders a little. There is more to see
+# layer by layer:
 
 # %%
 layers = stories["Kaiming, relu"][0]
 for number in (1, 2, 5, 10, 20, 50):
     h, off, dead = layers[number - 1].h, layers[number - 1].off, layers[number - 1].dead
     rms = math.hypot(h.mean, h.std)
-    print(f"layer {number:>2}: root mean square {rms:.2f}, {off:.0%} of values off, {dead:.0%} of units dead")
+    size = f"layer {number:>2}: root mean square {rms:.2f}"
+    print(f"{size}, {off:.0%} of values off, {dead:.0%} of units dead")
 
 # %% [markdown]
-# Half of the values are off in every layer. In the first, each digit switches off units of its own. In the last, most
-# of what is off is off for all thousand digits: the deeper, the more alike the digits have become. Initial weights
-# cannot mend that; what came later (normalisation inside of the network, connections around layers) does.
+# Half of the values are off in every layer. In the first, each digit switches off units of its
+# own. In the last, most of what is off is off for all thousand digits: the deeper, the more
+# alike the digits have become. Initial weights cannot mend that; what came later
+# (normalisation inside of the network, connections around layers) does.
 
 
 # %% [markdown]
@@ -399,7 +414,10 @@ def model(params, x):
 
 
 # %%
-params = [(kaiming(jax.random.key(0), m, nh), b1), (kaiming(jax.random.key(1), nh, 1, a=1.0), b2)]
+params = [
+    (kaiming(jax.random.key(0), m, nh), b1),
+    (kaiming(jax.random.key(1), nh, 1, a=1.0), b2),
+]
 assert model(params, x_valid).shape == (len(x_valid), 1)
 print(model(params, x_valid).shape)
 
@@ -413,8 +431,8 @@ same = jnp.array_equal(jax.jit(model)(params, x_valid), jax.jit(mlp)(params, x_v
 print(f"bit for bit: {same}")
 
 # %% [markdown]
-# And how long does it take? `jit` compiles the function the first time it is called. JAX returns before a device is
-# done, so a fair clock waits with `block_until_ready`.
+# And how long does it take? `jit` compiles the function the first time it is called. JAX
+# returns before a device is done, so a fair clock waits with `block_until_ready`.
 
 # %% tags=["varies"]
 import time
@@ -430,14 +448,16 @@ def milliseconds(f, *args, repeats=20):
     return 1e3 * float(np.median(times))
 
 
-print(f"forward on {len(x_valid):,} rows: {milliseconds(jax.jit(model), params, x_valid):.2f} ms (median of 20)")
+took = milliseconds(jax.jit(model), params, x_valid)
+print(f"forward on {len(x_valid):,} rows: {took:.2f} ms (median of 20)")
 
 # %% [markdown]
 # ## A convolution, for the curious
 #
-# The lesson goes on to read the source of `torch.nn.Conv2d`, and asks whether its initial weights are any good. A
-# convolution is a linear layer that looks at a small window, here 5 × 5 pixels, and slides it over the picture. Each
-# output sees 25 numbers, so `fan_in` is 25, not 784. In `pullback` a picture is `[height, width, channels]`.
+# The lesson goes on to read the source of `torch.nn.Conv2d`, and asks whether its initial
+# weights are any good. A convolution is a linear layer that looks at a small window, here 5 ×
+# 5 pixels, and slides it over the picture. Each output sees 25 numbers, so `fan_in` is 25,
+# not 784. In `pullback` a picture is `[height, width, channels]`.
 
 # %%
 from pullback.functional import conv2d, fans, torch_conv
@@ -450,25 +470,27 @@ print(f"{images.shape} -> {jnp.shape(conv2d(images, w, b))}")
 
 
 # %% [markdown]
-# torch's default first, then with a relu after it, then Kaiming's for the convolution alone (`a = 1`: no rectifier
-# follows) and for a relu:
+# torch's default first, then with a relu after it, then Kaiming's for the convolution alone
+# (`a = 1`: no rectifier follows) and for a relu:
 
 
 # %%
-def default_conv(key, x):
-    return conv2d(x, *torch_conv(key, shape))
-
-
-def kaiming_conv(a):
-    """Kaiming's weights, and torch's default bias, as in the lesson."""
+def conv_layer(draw):
+    """A convolution: weights from `draw(key)`, and torch's default bias, as in the lesson."""
 
     def activations(key, x):
         w_key, b_key = jax.random.split(key)
-        return conv2d(x, kaiming_normal(w_key, shape, negative_slope=a), torch_conv(b_key, shape)[1])
+        _, b = torch_conv(b_key, shape)
+        return conv2d(x[:100].reshape(-1, 28, 28, 1), draw(w_key), b)
 
     return activations
 
 
+def kaiming_conv(a):
+    return conv_layer(lambda key: kaiming_normal(key, shape, negative_slope=a))
+
+
+default_conv = conv_layer(lambda key: torch_conv(key, shape)[0])
 for name, activations, lesson in [
     ("nn.Conv2d's default", default_conv, (0.0107, 0.5978)),
     ("nn.Conv2d's default, relu", then(relu, default_conv), (0.2219, 0.3653)),
@@ -476,11 +498,11 @@ for name, activations, lesson in [
     ("Kaiming, a = 0, relu", then(relu, kaiming_conv(0.0)), (0.5547, 1.0199)),
 ]:
     print(name)
-    beside_the_lesson(activations, lesson, valid=images)
+    beside_the_lesson(activations, lesson, **both)
 
 # %% [markdown]
-# The default makes a std of 0.6 where 1 came in: `sqrt(5)` is a rule for no rectifier that is used here. Kaiming's
-# rule is right for the one that is.
+# The default makes a std of 0.6 where 1 came in: `sqrt(5)` is a rule for no rectifier that is
+# used here. Kaiming's rule is right for the one that is.
 
 # %% [markdown]
 # ## What you have now
@@ -488,7 +510,9 @@ for name, activations, lesson in [
 # - data of mean 0 and std 1, the validation set on the training set's scale;
 # - `lin`, `relu` and `model`, a few lines each;
 # - initial weights that neither vanish nor explode, and the reason why;
-# - `xavier_normal`, `kaiming_uniform`, `torch_linear`, `activation_stats`, ... in `pullback.functional`, for your own.
+# - `xavier_normal`, `kaiming_uniform`, `torch_linear`, `activation_stats`, ... in
+#   `pullback.functional`, for your own.
 #
-# What is missing is how to make the output better: the next notebook takes the gradients, by hand. The cells above that
-# begin with `#| export` become a script: `make export`, then `notebooks/exported/forward.py`.
+# What is missing is how to make the output better: the next notebook takes the gradients, by
+# hand. The cells above that begin with `#| export` become a script: `make export`, then
+# `notebooks/exported/forward.py`.

@@ -12,39 +12,28 @@
 # %% [markdown]
 # # 2. The backward pass
 #
-# The network of the last notebook makes numbers; how wrong they are is one more number, the loss. Here we find out how
-# the loss changes with each of the 39,301 weights and biases, and with each pixel that went in: by hand, one step at a
-# time. Then we ask `jax.grad` and torch whether we are right.
+# The network of the last notebook makes numbers; how wrong they are is one more number, the
+# loss. Here we find out how the loss changes with each of the 39,301 weights and biases, and
+# with each pixel that went in: by hand, one step at a time. Then we ask `jax.grad` and torch
+# whether we are right.
 #
-# It follows the middle of the lesson (fast.ai, "Deep Learning from the Foundations", 2019, lesson 8). You need Python,
-# a little NumPy, and that the derivative of $x^2$ is $2x$.
+# It follows the middle of the lesson (fast.ai, "Deep Learning from the Foundations", 2019,
+# lesson 8). You need Python, a little NumPy, and that the derivative of $x^2$ is $2x$.
+#
+# To run it you need `pullback` installed, as it is after `make install` in a clone. On a
+# hosted machine with a fresh clone, run this first, in a cell of its own (`..` is the clone,
+# as seen from this notebook's folder):
+#
+# ```
+# %pip install -q '..[parity]'
+# ```
 
 # %% tags=["varies"]
-import importlib
-import pathlib
-import subprocess
-import sys
-
-try:
-    for name in ("pullback.parity", "matplotlib", "torch"):
-        importlib.import_module(name)
-except ImportError as missing:  # a hosted notebook, say: install the clone that this file lies in
-    here = pathlib.Path.cwd().resolve()
-    clone = next((folder for folder in (here, *here.parents) if (folder / "functional" / "lin.py").exists()), None)
-    if clone is None:
-        hint = "clone pullback's repository, and %pip install 'CLONE[parity]' (with its path for CLONE)"
-        raise ImportError(f"{missing}: {hint}, or open this notebook in the clone") from None
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", f"{clone}[parity]"], check=True)
-    importlib.invalidate_caches()
-
 import jax
 
-from pullback.data import get_data, load_mnist
+from pullback.data import get_data
 
-device = jax.devices()[0]
-print(f"device  {device.platform} ({device.device_kind})")
-print(f"data    {load_mnist().source.split(' (')[0].split(', ')[0]}")
-print(f"jax     {jax.__version__}")
+print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}")
 
 # %%
 #| default_exp backward
@@ -58,7 +47,12 @@ import numpy as np
 
 from pullback.data import normalize
 
-plt.rcParams |= {"figure.dpi": 80, "figure.figsize": (7, 3), "axes.grid": True, "grid.alpha": 0.3}
+plt.rcParams |= {
+    "figure.dpi": 80,
+    "figure.figsize": (7, 3),
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+}
 
 x_train, y_train, x_valid, y_valid = get_data()
 x_all = jnp.asarray(normalize(x_train, x_train.mean(), x_train.std()))
@@ -99,8 +93,9 @@ print(output.shape)
 # %% [markdown]
 # ## The loss
 #
-# The mean squared error: the mean of `(output - targ)²`. There is a trap in it. `output` is `[1000, 1]`, `targ` is
-# `[1000]`, and NumPy's rules make a *table* of all differences out of the two:
+# The mean squared error: the mean of `(output - targ)²`. There is a trap in it. `output` is
+# `[1000, 1]`, `targ` is `[1000]`, and NumPy's rules make a *table* of all differences out of
+# the two:
 
 # %%
 print((output - targ).shape)
@@ -121,8 +116,8 @@ print(f"right {mse(output, targ):.4f}, and by the table {jnp.mean((output - targ
 # %% [markdown]
 # (`pullback.functional.mse` refuses shapes that do not fit, rather than guess.)
 #
-# The lesson's loss on the training set, before any training and with its shifted rectifier, was 33.4708. Ours, over
-# two hundred draws of the weights (sd is the standard deviation over draws):
+# The lesson's loss on the training set, before any training and with its shifted rectifier,
+# was 33.4708. Ours, over fifty draws of the weights (sd is the standard deviation over draws):
 
 
 # %%
@@ -132,29 +127,31 @@ def first_loss(key):
     return mse(lin(relu(lin(x_all, w1, b1)) - 0.5, w2, b2), targ_all)
 
 
-losses = np.asarray(jax.lax.map(first_loss, jax.random.split(jax.random.key(2), 200)))
+losses = np.asarray(jax.lax.map(first_loss, jax.random.split(jax.random.key(0), 50)))
 off = (33.4708 - losses.mean()) / losses.std()
-print(f"loss {losses.mean():.2f} ± {losses.std():.2f}; the lesson's 33.4708 is {off:.1f} sd off")
+ours = f"{losses.mean():.2f} ± {losses.std():.2f}"
+print(f"loss {ours}; the lesson's 33.4708 is {off:.1f} sd off")
 
 # %% [markdown]
 # ## The chain rule, backwards
 #
 # The loss is made in steps:
 #
-# $$x \xrightarrow{\text{lin}} z_1 \xrightarrow{\text{relu}} h_1 \xrightarrow{\text{lin}} \text{output}
-#   \xrightarrow{\text{mse}} \text{loss}$$
+# $$x \xrightarrow{\text{lin}} z_1 \xrightarrow{\text{relu}} h_1
+#   \xrightarrow{\text{lin}} \text{output} \xrightarrow{\text{mse}} \text{loss}$$
 #
-# For anything along the way, say $z_1$, write $\bar z_1$ (in code `z1_bar`) for the derivative of the *loss* by it: how
-# much the loss rises when that number rises a little. It has one entry for each entry of $z_1$, so the same shape. It
-# is called the *cotangent* of $z_1$.
+# For anything along the way, say $z_1$, write $\bar z_1$ (in code `z1_bar`) for the derivative
+# of the *loss* by it: how much the loss rises when that number rises a little. It has one
+# entry for each entry of $z_1$, so the same shape. It is called the *cotangent* of $z_1$.
 #
-# At the end stands the loss itself, and $\overline{\text{loss}} = 1$. Each step then has to answer one question: given
-# the cotangent of what came out, what is the cotangent of what went in? For a step $y = f(x)$ the chain rule says
+# At the end stands the loss itself, and $\overline{\text{loss}} = 1$. Each step then has to
+# answer one question: given the cotangent of what came out, what is the cotangent of what went
+# in? For a step $y = f(x)$ the chain rule says
 #
 # $$\bar x_i = \sum_j \frac{\partial y_j}{\partial x_i}\, \bar y_j$$
 #
-# That sum, as a function of $\bar y$, is the step's *pullback*, or vector-Jacobian product (VJP). Three short ones make
-# the whole backward pass.
+# That sum, as a function of $\bar y$, is the step's *pullback*, or vector-Jacobian product
+# (VJP). Three short ones make the whole backward pass.
 #
 # ## mse
 #
@@ -174,8 +171,8 @@ output_bar = mse_grad(output, targ, jnp.float32(1))
 print(output_bar.shape)
 
 # %% [markdown]
-# Is it right? Nudge one output up and down a little, and see what the loss does. In float64, because the difference of
-# two nearly equal float32 numbers has few digits left.
+# Is it right? Nudge one output up and down a little, and see what the loss does. In float64,
+# because the difference of two nearly equal float32 numbers has few digits left.
 
 # %%
 o, t, nudge = np.asarray(output, np.float64), np.asarray(targ, np.float64), 1e-6
@@ -192,9 +189,9 @@ print(f"measured {measured:.7f}, by hand {output_bar[3, 0]:.7f}")
 #
 # $$\bar x_i = \bar y_i \text{ where } x_i > 0, \text{ else } 0$$
 #
-# At exactly 0 there is no slope; 0 is a convention. (Autodiff of `jnp.maximum(x, 0)` gives 1/2 there, of the `where`
-# above 0. The lesson has two: `clamp_min` forward, whose slope torch takes as 1, and `inp > 0` backward. Notebook 4
-# comes back to it.)
+# At exactly 0 there is no slope; 0 is a convention. (Autodiff of `jnp.maximum(x, 0)` gives 1/2
+# there, of the `where` above 0. The lesson has two: `clamp_min` forward, whose slope torch
+# takes as 1, and `inp > 0` backward. Notebook 4 comes back to it.)
 
 
 # %%
@@ -208,15 +205,17 @@ def relu_grad(x, y_bar):
 #
 # $$y_{no} = \sum_i x_{ni}\, w_{io} + b_o$$
 #
-# Which outputs does $w_{io}$ have a part in? Output $o$ of every row $n$, each time with the factor $x_{ni}$. So sum
-# over rows. $x_{ni}$ has a part in all outputs $o$ of its row, with the factor $w_{io}$: sum over outputs. $b_o$ is in
-# output $o$ of every row, with the factor 1.
+# Which outputs does $w_{io}$ have a part in? Output $o$ of every row $n$, each time with the
+# factor $x_{ni}$. So sum over rows. $x_{ni}$ has a part in all outputs $o$ of its row, with
+# the factor $w_{io}$: sum over outputs. $b_o$ is in output $o$ of every row, with the
+# factor 1.
 #
-# $$\bar w_{io} = \sum_n x_{ni}\, \bar y_{no} \qquad \bar x_{ni} = \sum_o \bar y_{no}\, w_{io} \qquad
-#   \bar b_o = \sum_n \bar y_{no}$$
+# $$\bar w_{io} = \sum_n x_{ni}\, \bar y_{no} \qquad \bar x_{ni} = \sum_o \bar y_{no}\, w_{io}
+#   \qquad \bar b_o = \sum_n \bar y_{no}$$
 #
-# The first two are matrix products. If you forget which side is transposed, the shapes remind you: `w_bar` must be
-# `[fan_in, fan_out]`, and there is only one way to get that from `x[n, fan_in]` and `y_bar[n, fan_out]`.
+# The first two are matrix products. If you forget which side is transposed, the shapes remind
+# you: `w_bar` must be `[fan_in, fan_out]`, and there is only one way to get that from
+# `x[n, fan_in]` and `y_bar[n, fan_out]`.
 
 
 # %%
@@ -228,7 +227,62 @@ def lin_grad(x, w, y_bar):
 # %% [markdown]
 # ## Forward and backward
 #
-# Forward, keeping what backward will need. Backward, the same steps from the end.
+# All steps in one picture. Blue is forward: each step takes what stands on its left and above
+# it, and returns what stands on its right. Orange is backward: each step takes the cotangent
+# of what it returned, and returns one cotangent for each thing that it took. In the box stands
+# what forward keeps, because the formulas above need it in backward: the step's *residuals*.
+
+# %%
+from matplotlib.patches import Rectangle
+
+BLUE, ORANGE = "C0", "C1"
+steps = [  # name, what comes in from above, what it keeps
+    ("lin", ["w1", "b1"], "x, w1"),
+    ("relu", [], "z1"),
+    ("lin", ["w2", "b2"], "h1, w2"),
+    ("mse", ["targ"], "output, targ"),
+]
+between = ["x", "z1", "h1", "output", "loss"]
+GAP, HALF = 2.7, 0.75  # from box to box, and half of a box's width
+
+
+def arrow(axis, start, end, color):
+    look = {"arrowstyle": "-|>", "color": color, "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
+    axis.annotate("", end, start, arrowprops=look)
+
+
+def label(axis, x, y, text, color="black", size=9):
+    axis.text(x, y, text, ha="center", va="center", color=color, fontsize=size)
+
+
+figure, axis = plt.subplots(figsize=(9.2, 3.4))
+for k, (name, above, kept) in enumerate(steps):
+    x_box = k * GAP
+    corner, size = (x_box - HALF, -0.6), (2 * HALF, 1.2)
+    axis.add_patch(Rectangle(corner, *size, facecolor="whitesmoke", edgecolor="black"))
+    label(axis, x_box, 0.3, name, size=13)
+    label(axis, x_box, -0.2, f"keeps\n{kept}")
+    for place, text in zip((-0.4, 0.4) if len(above) == 2 else (0,), above, strict=False):
+        arrow(axis, (x_box + place, 1.15), (x_box + place, 0.6), BLUE)
+        label(axis, x_box + place, 1.35, text, BLUE)
+        arrow(axis, (x_box + place, -0.6), (x_box + place, -1.15), ORANGE)
+        label(axis, x_box + place, -1.35, f"{text}_bar", ORANGE)
+for k, name in enumerate(between):
+    left, right = (k - 1) * GAP + HALF, k * GAP - HALF
+    arrow(axis, (left, 0.25), (right, 0.25), BLUE)
+    label(axis, (left + right) / 2, 0.45, name, BLUE)
+    arrow(axis, (right, -0.25), (left, -0.25), ORANGE)
+    bar = "loss_bar = 1" if name == "loss" else f"{name}_bar"
+    label(axis, (left + right) / 2, -0.45, bar, ORANGE)
+axis.set(xlim=(HALF - GAP - 0.1, 4 * GAP - HALF + 0.1), ylim=(-1.6, 1.6))
+axis.axis("off")
+plt.tight_layout()
+plt.show()
+
+# %% [markdown]
+# The `targ_bar` is there because a step owes one cotangent to each of its inputs. Nothing is
+# trained with it, and the function below leaves it out. Its first half is the blue path,
+# keeping what backward will need; its second half is the orange path, from the end.
 
 
 # %%
@@ -249,21 +303,22 @@ def forward_and_backward(params, x, targ):
 
 # %%
 loss, grads, x_bar = jax.jit(forward_and_backward)(params, x, targ)
-names = ("w1", "b1", "w2", "b2")
-for name, leaf in zip((*names, "x"), [leaf for layer in grads for leaf in layer] + [x_bar], strict=True):
+names = ("w1", "b1", "w2", "b2", "x")
+for name, leaf in zip(names, [*jax.tree.leaves(grads), x_bar], strict=True):
     print(f"{name:>2}_bar {str(leaf.shape):<12} largest {jnp.abs(leaf).max():.4f}")
 
 # %% [markdown]
-# `x_bar` says how the loss changes with each *pixel*. Nothing is trained with it; but if there were one more layer
-# before this one, it would be that layer's cotangent.
+# `x_bar` says how the loss changes with each *pixel*. Nothing is trained with it; but if there
+# were one more layer before this one, it would be that layer's cotangent.
 #
-# Worth noticing: the loss itself is used nowhere in the backward pass. Only where it came from is.
+# Worth noticing: the loss itself is used nowhere in the backward pass. Only where it came from
+# is.
 #
 # ## The check against autograd
 #
-# `jax.grad` works out the backward pass by itself, from the forward pass alone. To be of use as a check, that forward
-# must contain nothing of ours: plain `jax.nn.relu`, not our rule. `argnums` says by which arguments: the first
-# (`params`) and the second (`x`).
+# `jax.grad` works out the backward pass by itself, from the forward pass alone. To be of use
+# as a check, that forward must contain nothing of ours: plain `jax.nn.relu`, not our rule.
+# `argnums` says by which arguments: the first (`params`) and the second (`x`).
 
 # %%
 from pullback.parity import assert_near
@@ -302,8 +357,9 @@ assert_near(x_bar, torch_x.grad)
 print(f"torch agrees, on {len(x_all):,} rows")
 
 # %% [markdown]
-# They agree to a few parts in a million, and not exactly: float32 rounds every result to 24 bits, and torch adds in
-# another order. (Ours and `jax.grad`'s are often the same program in the end.)
+# They agree to a few parts in a million, and not exactly: float32 rounds every result to 24
+# bits, and torch adds in another order. (Ours and `jax.grad`'s are often the same program in
+# the end.)
 
 
 # %% tags=["varies"]
@@ -313,27 +369,29 @@ def furthest(a, b):
     return np.abs(a - b).max() / np.abs(b).max()
 
 
-ours = [leaf for layer in grads for leaf in layer] + [x_bar]
-theirs = [leaf for layer in jax_grads for leaf in layer] + [jax_x_bar]
-torchs = [leaf.grad for layer in torch_params for leaf in layer] + [torch_x.grad]
+ours = [*jax.tree.leaves(grads), x_bar]
+theirs = [*jax.tree.leaves(jax_grads), jax_x_bar]
+torchs = [leaf.grad for leaf in (*jax.tree.leaves(torch_params), torch_x)]
 print("       ours - jax.grad   ours - torch   jax.grad - torch")
-for name, a, b, c in zip((*names, "x"), ours, theirs, torchs, strict=True):
-    print(f"{name:>2}_bar {furthest(a, b):>14.0e} {furthest(a, c):>14.0e} {furthest(b, c):>18.0e}")
+for name, a, b, c in zip(names, ours, theirs, torchs, strict=True):
+    beside_torch = f"{furthest(a, c):>14.0e} {furthest(b, c):>18.0e}"
+    print(f"{name:>2}_bar {furthest(a, b):>14.0e} {beside_torch}")
 
 # %% [markdown]
 # ## What such a check cannot see
 #
-# How near is near enough? `assert_near` allows one part in a thousand, as the lesson's `test_near` did. So a gradient
-# that is wrong by a twentieth of a percent passes:
+# How near is near enough? `assert_near` allows one part in a thousand, as the lesson's
+# `test_near` did. So a gradient that is wrong by a twentieth of a percent passes:
 
 # %%
 assert_near([(1.0005 * w_bar, b_bar) for w_bar, b_bar in grads], jax_grads)
 print("1.0005 times the right gradient passes")
 
 # %% [markdown]
-# And there is a mistake that no comparison of a whole net can find, however strict. The lesson's `mse_grad` leaves out
-# the incoming cotangent, `loss_bar`. At the end of a net that is 1, so nothing changes. Put anything after the loss, a
-# factor or a second loss, and all gradients are wrong:
+# And there is a mistake that no comparison of a whole net can find, however strict. The
+# lesson's `mse_grad` leaves out the incoming cotangent, `loss_bar`. At the end of a net that
+# is 1, so nothing changes. Put anything after the loss, a factor or a second loss, and all
+# gradients are wrong:
 
 
 # %%
@@ -346,19 +404,21 @@ def three_times(output):
 
 
 right = jax.grad(three_times)(output)
-with_cotangent, without = mse_grad(output, targ, jnp.float32(3)), lessons_mse_grad(output, targ)
-print(
-    f"of 3 × loss: right {right[0, 0]:.5f}, with the cotangent {with_cotangent[0, 0]:.5f}, without {without[0, 0]:.5f}"
-)
+with_cotangent = mse_grad(output, targ, jnp.float32(3))
+without = lessons_mse_grad(output, targ)
+print(f"of 3 × loss: right              {right[0, 0]:.5f}")
+print(f"             with the cotangent {with_cotangent[0, 0]:.5f}")
+print(f"             without            {without[0, 0]:.5f}")
 
 # %% [markdown]
-# So `pullback.parity` checks each rule alone, with a random cotangent, against a bound that follows from the rounding
-# itself. Notebook 4 is about that.
+# So `pullback.parity` checks each rule alone, with a random cotangent, against a bound that
+# follows from the rounding itself. Notebook 4 is about that.
 #
 # ## From two functions to a rule
 #
-# `jax.custom_vjp` ties a backward function to a forward one. `forward` returns the result and what backward needs, the
-# *residuals*; `backward` takes the residuals and the incoming cotangent, and returns one cotangent for each argument.
+# `jax.custom_vjp` ties a backward function to a forward one. `forward` returns the result and
+# what backward needs, the *residuals*; `backward` takes the residuals and the incoming
+# cotangent, and returns one cotangent for each argument.
 
 
 # %%
@@ -378,39 +438,43 @@ def my_mse_bwd(residuals, loss_bar):
 
 
 my_mse.defvjp(my_mse_fwd, my_mse_bwd)
-np.testing.assert_array_equal(jax.grad(lambda output: 3 * my_mse(output, targ))(output), with_cotangent)
+by_ours = jax.grad(lambda output: 3 * my_mse(output, targ))(output)
+np.testing.assert_array_equal(by_ours, with_cotangent)
 print("jax.grad calls our backward")
 
 # %% [markdown]
-# The library's files are that and a docstring: `functional/lin.py`, `relu.py` and `mse.py`, a page each, and
-# `functional/mlp.py` chains them. Ours on this page and theirs:
+# The library's files are that and a docstring: `functional/lin.py`, `relu.py` and `mse.py`, a
+# page each, and `functional/mlp.py` chains them. Ours on this page and theirs:
 
 # %%
 from pullback import functional
 
-library_loss, library_grads, library_x_bar = jax.jit(functional.forward_and_backward)(params, x_all, targ_all)
-assert_near((loss, grads, x_bar), (library_loss, library_grads, library_x_bar), rtol=1e-5)
+library = jax.jit(functional.forward_and_backward)(params, x_all, targ_all)
+assert_near((loss, grads, x_bar), library, rtol=1e-5)
 print("the library's forward_and_backward agrees")
 
 # %% [markdown]
 # ## Downhill
 #
-# The gradient says which way the loss rises. So go the other way, a small step at a time, and it falls:
+# The gradient says which way the loss rises. So go the other way, a small step at a time, and
+# it falls:
 
 
 # %%
 @jax.jit
 def step(params, x, targ):
     loss, grads, _ = forward_and_backward(params, x, targ)
-    return loss, [(w - 0.005 * w_bar, b - 0.005 * b_bar) for (w, b), (w_bar, b_bar) in zip(params, grads, strict=True)]
+    return loss, jax.tree.map(lambda leaf, bar: leaf - 0.005 * bar, params, grads)
 
 
-trained, losses = params, []
+trained, losses = list(params), []
 for _ in range(200):
     loss, trained = step(trained, x_all, targ_all)
     losses.append(float(loss))
 plt.plot(range(1, len(losses) + 1), losses)
 plt.yscale("log")
+plt.yticks([2, 5, 10, 20, 50], ["2", "5", "10", "20", "50"])
+plt.minorticks_off()
 plt.xlabel("step")
 plt.ylabel("loss (mean squared error)")
 plt.title("gradient descent with gradients by hand", fontsize=10)
@@ -419,8 +483,8 @@ plt.show()
 print(f"loss before {losses[0]:.1f}, after {len(losses)} steps {losses[-1]:.1f}")
 
 # %% [markdown]
-# The root of the loss is how far the digit is missed by, typically: 1.5. A net with ten outputs and another loss does
-# far better. The gradients would be made in just this way.
+# The root of the loss is how far the digit is missed by, typically: 1.5. A net with ten
+# outputs and another loss does far better. The gradients would be made in just this way.
 #
 # ## What you have now
 #
@@ -428,5 +492,6 @@ print(f"loss before {losses[0]:.1f}, after {len(losses)} steps {losses[-1]:.1f}"
 # - one forward and one backward pass, equal to `jax.grad`'s and torch's, `x_bar` included;
 # - two things that the comparison cannot see.
 #
-# The next notebook makes layers of the functions, and takes a closer look at `x.T @ y_bar`. The cells that begin with
-# `#| export` become `notebooks/exported/backward.py` by `make export`.
+# The next notebook makes layers of the functions, and takes a closer look at `x.T @ y_bar`.
+# The cells that begin with `#| export` become `notebooks/exported/backward.py` by
+# `make export`.

@@ -1,8 +1,9 @@
-"""Makes an importable script of a notebook: the cells that say `#| export`, under the name that `#| default_exp` says.
+"""Makes an importable script of a notebook: the cells that say `#| export`.
 
     python notebooks/export.py [--to FOLDER]     (make export)
 
-The convention is nbdev's. Directives are the lines that begin a cell and start with `#|`; they are left out.
+The convention is nbdev's, and `#| default_exp` says the script's name. Directives are the
+lines that begin a cell and start with `#|`; they are left out.
 """
 
 import argparse
@@ -23,13 +24,14 @@ def exported(path: Path) -> tuple[str, str] | None:
         if cell.cell_type != "code":
             continue
         directives, source = _directives(cell.source)
-        names += [words[1] for words in directives if words[0] == "default_exp" and len(words) == 2]
+        names += [words[1] for words in directives if words[:-1] == ["default_exp"]]
         if ["export"] in directives:
             cells.append(source)
     if not cells:
         return None
     if len(names) != 1:
-        raise ValueError(f"{path.name} exports cells, so one of its cells must say '#| default_exp NAME'; got {names}")
+        need = "exports cells, so one of its cells must say '#| default_exp NAME'"
+        raise ValueError(f"{path.name} {need}; got {names}")
     head = f"# Made by `make export` from notebooks/{path.name}: change that one.\n"
     return names[0], "\n\n".join([head, *(cell.strip() + "\n" for cell in cells)])
 
@@ -37,12 +39,14 @@ def exported(path: Path) -> tuple[str, str] | None:
 def _directives(source: str) -> tuple[list[list[str]], str]:
     lines = source.splitlines()
     count = next((i for i, line in enumerate(lines) if not line.startswith("#|")), len(lines))
-    return [line[2:].split() for line in lines[:count] if line[2:].split()], "\n".join(lines[count:])
+    directives = [line[2:].split() for line in lines[:count] if line[2:].split()]
+    return directives, "\n".join(lines[count:])
 
 
 def export_all(to: Path) -> list[Path]:
     """Writes every notebook's script into the folder, and returns their paths."""
-    made = [script for path in sorted(HERE.glob("[0-9][0-9]_*.py")) if (script := exported(path)) is not None]
+    scripts = [exported(path) for path in sorted(HERE.glob("[0-9][0-9]_*.py"))]
+    made = [script for script in scripts if script is not None]
     to.mkdir(parents=True, exist_ok=True)
     for name, source in made:
         (to / f"{name}.py").write_text(source)
@@ -50,8 +54,10 @@ def export_all(to: Path) -> list[Path]:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--to", type=Path, default=HERE / "exported", help="the folder (default notebooks/exported)")
+    as_written = argparse.RawDescriptionHelpFormatter
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    folder = HERE / "exported"
+    options.add_argument("--to", type=Path, default=folder, help="default notebooks/exported")
     for path in export_all(options.parse_args().to):
         print(path)
 

@@ -5,14 +5,19 @@ They are executed by `make notebooks`, not here.
 
 import copy
 import importlib.util
+import json
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import nbformat
 import numpy as np
 import pytest
+import torch
 
 from pullback import parity
 from pullback.data import load_mnist
@@ -206,44 +211,110 @@ def test_what_is_kept_is_of_this_text(root, execute, name):
     assert "/root" not in text and "/home" not in text and "/tmp/" not in text, "a path of some machine"
 
 
+WIDTH = 95
+"""Characters that a line of a rendered page has room for; what is longer breaks in mid-word."""
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_each_begins_with_the_cell_that_installs_and_says_what_it_uses(root, execute, name):
-    first, *_ = (c for c in execute.from_text(root / "notebooks" / f"{name}.py").cells if c.cell_type == "code")
-    theirs, *_ = (c for c in execute.from_text(root / "notebooks" / "01_forward.py").cells if c.cell_type == "code")
-    assert first.source == theirs.source and "varies" in first.metadata["tags"]
-    for word in ("pip", "device", "data", "jax.__version__"):
-        assert word in first.source
+def test_no_line_is_wider_than_the_page(root, name):
+    lines = (root / "notebooks" / f"{name}.py").read_text().splitlines()
+    for cell in nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4).cells:
+        lines += cell.source.splitlines()
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            # A page shows the HTML of an output, where there is any, and not its text.
+            lines += output.get("text", "" if "text/html" in data else data.get("text/plain", "")).splitlines()
+    assert [line for line in lines if len(line) > WIDTH] == []
 
 
-@pytest.fixture
-def installing(root, monkeypatch):
-    """The install half of the first cell, where nothing is installed; and what it would run."""
-    text = (root / "notebooks" / "01_forward.py").read_text()
-    cell = text[text.index("import importlib") : text.index("import jax\n")]
-    commands = []
-
-    def missing(name):
-        raise ImportError(name)
-
-    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append((command, check)))
-    monkeypatch.setattr(importlib, "import_module", missing)
-    return cell, commands
+INSTALL = "%pip install -q '..[parity]'"
 
 
-def test_the_first_cell_installs_the_clone_it_lies_in(installing, root, monkeypatch):
-    cell, commands = installing
-    for folder in (root, root / "notebooks"):
-        monkeypatch.chdir(folder)
-        exec(cell, {})
-        assert commands.pop() == ([sys.executable, "-m", "pip", "install", "-q", f"{root}[parity]"], True)
+@pytest.mark.parametrize("name", NAMES)
+def test_each_begins_with_how_to_install_and_the_same_few_lines(root, execute, name):
+    head, first, *_ = execute.from_text(root / "notebooks" / f"{name}.py").cells
+    _, theirs, *_ = execute.from_text(root / "notebooks" / "01_forward.py").cells
+    assert head.cell_type == "markdown" and head.source.endswith(f"```\n{INSTALL}\n```")
+    assert first.cell_type == "code" and first.source == theirs.source and "varies" in first.metadata["tags"]
+    assert len(first.source.splitlines()) <= 5 and "jax.__version__" in first.source
 
 
-def test_the_first_cell_alone_says_what_to_do(installing, tmp_path, monkeypatch):
-    cell, commands = installing
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ImportError, match=r"pullback.parity: clone .* %pip install 'CLONE\[parity\]'.* open thi"):
-        exec(cell, {})
-    assert not commands
+def test_what_it_says_to_install_is_this_package(root, tmp_path):
+    """`..`, from the folder of the notebooks, is a clone that pip can install, with that extra."""
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "exported", "__pycache__")
+    shutil.copytree(root, tmp_path / "clone", ignore=ignored)
+    (requirement,) = re.findall(r"'(.+)'", INSTALL)
+    options = ["--dry-run", "--no-deps", "--no-build-isolation", "--force-reinstall", "--report", "-", "--quiet"]
+    command = [sys.executable, "-m", "pip", "install", *options, requirement]
+    done = subprocess.run(command, cwd=tmp_path / "clone" / "notebooks", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["install"]
+    assert found["metadata"]["name"] == "pullback" and found["requested_extras"] == ["parity"]
+
+
+def test_the_first_notebook_and_the_page_of_the_lesson_give_the_same_figures(root):
+    notebook = nbformat.read(root / "notebooks" / "01_forward.ipynb", as_version=4)
+    said = "\n".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    figure = r" +(-?\d\.\d+) +(-?\d\.\d+ ± \d\.\d+) +(-?\d\.\d+ ± \d\.\d+) +-?\d\.\d sd$"
+    printed = re.findall(rf"^mean{figure}\nstd{figure}", said, re.MULTILINE)
+    rows = [
+        tuple(cell.strip() for cell in line.split("|")[2:-1])
+        for line in (root / "docs" / "lesson.md").read_text().splitlines()
+        if "±" in line and line.startswith("|")
+    ]
+    assert len(printed) == 9 and len(rows) == 11
+    assert set(printed) <= set(rows)
+
+
+# The lesson's classes, in the third.
+
+
+def cells_of(execute, path, *begins):
+    """What the cells define that begin so."""
+    sources = [cell.source for cell in execute.from_text(path).cells]
+    scope = {"torch": torch, "Any": Any, "Callable": Callable}
+    for begin in begins:
+        (source,) = [source for source in sources if source.startswith(begin)]
+        exec(source, scope)
+    return scope
+
+
+def in_torch_double(mnist_batch):
+    params, x, targ = mnist_batch
+    double = lambda a: torch.tensor(np.asarray(a, np.float64), requires_grad=True)  # noqa: E731
+    return [(double(w), double(b)) for w, b in params], double(x), double(targ).detach()
+
+
+@pytest.mark.parametrize("name", ["StatefulNet", "NetModule"])
+def test_the_lessons_classes_give_autograds_gradients(root, execute, mnist_batch, name):
+    classes = cells_of(execute, root / "notebooks" / "03_layers.py", "class StatefulLin:", "class Module:")
+    params, x, targ = in_torch_double(mnist_batch)
+    (w1, b1), (w2, b2) = params
+    wanted_loss = (((torch.relu(x @ w1 + b1) - 0.5) @ w2 + b2).squeeze(-1) - targ).pow(2).mean()
+    wanted = torch.autograd.grad(wanted_loss, [w1, b1, w2, b2, x])
+
+    with torch.no_grad():
+        net = classes[name](params)
+        loss = net(x, targ)
+        loss.g = torch.full_like(loss, 3)  # a cotangent that shows whether it is used
+        net.backward()
+    assert loss.item() == wanted_loss.item()
+    leaves: list[Any] = [w1, b1, w2, b2, x]
+    for leaf, bar in zip(leaves, wanted, strict=True):
+        np.testing.assert_allclose(leaf.g, 3 * bar, rtol=1e-12, atol=1e-12 * float(bar.abs().max()))
+
+
+def test_the_lessons_nn_module_gives_autograds_gradients(root, execute, mnist_batch):
+    model = cells_of(execute, root / "notebooks" / "03_layers.py", "class Model(torch.nn.Module)")["Model"]
+    net = model(784, 50, 1)
+    params, x, targ = mnist_batch
+    net.layers.load_state_dict(parity.to_state_dict(params))
+    loss = net(torch.tensor(x), torch.tensor(targ))
+    loss.backward()
+    want = net_autograd(params, x, targ)
+    np.testing.assert_allclose(loss.item(), want.loss, rtol=1e-6)
+    for name, value in parity.to_state_dict(want.grads).items():
+        np.testing.assert_allclose(net.layers.get_parameter(name).grad, value, rtol=1e-4, atol=1e-5)
 
 
 def test_the_fifth_shows_one_step_on_eight_devices(root):
@@ -259,7 +330,7 @@ def test_the_fifth_shows_one_step_on_eight_devices(root):
         "all-reduce of 751 numbers\nall-reduce of 402,435 numbers\nby hand: 751 outputs",
     ):
         assert line in said
-    assert re.search(r"^ok: True; implementations of the net: .*, sharded$", said, re.MULTILINE)
+    assert re.search(r"^ok: True; the implementations of the net are\n.*, sharded$", said, re.MULTILINE)
 
 
 # What would find a stale one.
@@ -348,6 +419,7 @@ def test_an_error_and_an_unknown_name_fail(execute, tmp_path, monkeypatch, capsy
     with pytest.raises(SystemExit) as stop:
         execute.main()
     assert stop.value.code and "06_wrong: FAILED" in (said := capsys.readouterr().out)
+    assert said.startswith("06_wrong: running, 1 cells\n"), "no terminal: a line says what runs"
     assert "raised ZeroDivisionError: division by zero" in said
     assert not (tmp_path / "06_wrong.ipynb").exists(), "nothing is kept of a run that failed"
     monkeypatch.setattr(sys, "argv", ["execute.py", "07_none"])
@@ -362,3 +434,11 @@ def test_outputs_of_the_sample_are_not_kept(execute, monkeypatch):
         SystemExit, match="outputs are kept of the full MNIST; here is the embedded sample of MNIST: pull"
     ):
         execute.main()
+
+
+def test_on_a_terminal_a_bar_says_which_cell_it_is_at(execute, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(execute, "data_name", lambda: "none")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    execute.executed(notebook_text(tmp_path, "a = 1", "b = 2"))
+    said = capsys.readouterr()
+    assert "01_mine:   0%" in said.err and "| 0/2 [" in said.err and "| 1/2 [" in said.err and said.out == ""

@@ -93,6 +93,27 @@ def test_the_formula_and_torchs_distribution(case, shape):
     assert p_value(w, theirs) > ALPHA
 
 
+# Ours, and the scale, mode and distribution that jax.nn.initializers has for it.
+OF_JAX = {
+    "kaiming_normal": (kaiming_normal, (2, "fan_in", "normal")),
+    "kaiming_normal, fan_out": (lambda key, shape: kaiming_normal(key, shape, "fan_out"), (2, "fan_out", "normal")),
+    "kaiming_uniform, a = 2": (
+        lambda key, shape: kaiming_uniform(key, shape, negative_slope=2.0),
+        (2 / 5, "fan_in", "uniform"),
+    ),
+    "xavier_normal": (xavier_normal, (1, "fan_avg", "normal")),
+    "xavier_uniform, gain 3": (lambda key, shape: xavier_uniform(key, shape, 3.0), (9, "fan_avg", "uniform")),
+}
+
+
+@pytest.mark.parametrize("shape", [DENSE, CONV], ids=["dense", "conv"])
+@pytest.mark.parametrize("case", OF_JAX)
+def test_jaxs_own_initializers_draw_the_same_numbers(case, shape):
+    ours, (scale, mode, distribution) = OF_JAX[case]
+    theirs = jax.nn.initializers.variance_scaling(scale, mode, distribution)
+    np.testing.assert_allclose(ours(KEY, shape), theirs(KEY, shape), rtol=1e-6)
+
+
 def test_the_test_finds_2_percent():
     torch.manual_seed(0)
     for ours, in_torch, _ in CASES.values():

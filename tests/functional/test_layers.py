@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from pullback import parity
 from pullback.data import get_data, normalize
@@ -18,6 +19,8 @@ from pullback.functional import (
     mlp_loss,
     no_params,
     serial,
+    shifted_relu_bwd,
+    shifted_relu_fwd,
     torch_linear,
     xavier_normal,
 )
@@ -164,6 +167,33 @@ def test_parity_finds_a_wrong_layer_of_a_user():
     x = np.asarray(np.random.default_rng(0).standard_normal((4, 3))).astype(np.float32)
     report = parity.check(as_op(serial(doubled)), None, x, reference=lambda params, x: 2 * x)
     assert not report.ok and report.culprits == ["rule"]
+
+
+def test_the_lessons_chain_with_the_shifted_relu():
+    def backward(residuals, y_bar):
+        x_bar, _shift_bar = shifted_relu_bwd(residuals, y_bar)
+        return None, x_bar
+
+    def plain(relu):
+        def loss(params, x, targ):
+            (w1, b1), (w2, b2) = params
+            output = (relu(x @ w1 + b1[None]) - 0.5) @ w2 + b2[None]
+            return ((output.reshape(targ.shape) - targ) ** 2).mean()
+
+        return loss
+
+    x, targ = mnist(16)
+    shifted = Layer(no_params, lambda params, x: shifted_relu_fwd(x), backward)
+    model = serial(Lin(784, 10), shifted, Lin(10, 1), Mse())
+    report = parity.check(
+        as_op(model),
+        *(model.init(KEY), x, targ),
+        reference=plain(jax.nn.relu),
+        torch=plain(torch.relu),
+        checks=["values"],
+    )
+    report.raise_if_failed()
+    assert len({row.leaf for row in report.rows}) == 7, "the loss, and the cotangents of w1, b1, w2, b2, x and targ"
 
 
 def test_no_layers_and_no_layer(as_a_user):
