@@ -24,11 +24,15 @@ ifeq ($(AGAINST),wheel)
 PYTEST := cd $(WHEEL_VENV) && bin/python -m pytest -n $(WORKERS) -c $(CURDIR)/pyproject.toml $(CURDIR)/tests
 endif
 
+# The ends of the versions that we support: these Pythons, with .ci/oldest.txt and .ci/newest.txt.
+OLDEST_PYTHON ?= python3.11
+NEWEST_PYTHON ?= python3.13
+
 # jax for a GPU brings gigabytes of CUDA, and would run the other targets on the GPU too.
 GPU_VENV ?= .venv-gpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install parity parity-gpu test test-fast test-tpu scaling bench bench-compare mutants survey rivals notebooks notebooks-update docs export picture lint format wheel dist clean
+.PHONY: help install parity parity-gpu test test-fast test-matrix test-tpu scaling bench bench-compare mutants survey rivals notebooks notebooks-update docs export picture lint format wheel dist clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -43,6 +47,10 @@ test: $(if $(filter wheel,$(AGAINST)),wheel,install)  ## all tests; with AGAINST
 
 test-fast: install  ## in a minute, for the edit loop: without what tests/conftest.py lists as slow
 	@$(PYTEST) -m 'not slow'
+
+test-matrix:  ## all tests with the oldest and with the newest Python, jax and torch that we support (40 minutes)
+	@$(MAKE) --no-print-directory test VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON) CONSTRAINTS=.ci/oldest.txt
+	@$(MAKE) --no-print-directory test VENV=.venv-newest PYTHON=$(NEWEST_PYTHON) CONSTRAINTS=.ci/newest.txt
 
 test-tpu: $(TPU_LAYOUT)  ## the real TPU compiler on our functions, with no TPU: tests, and a table of what it says
 	@JAX_PLATFORMS=cpu $(TPU_BIN)/python -m pytest tests/tpu
@@ -105,7 +113,7 @@ dist:  ## what goes to a package index, of the last commit: built, checked, inst
 	@sh .ci/dist $(CONSTRAINTS) $(REPOSITORY)
 
 clean:  ## remove the environment and everything built
-	rm -rf $(VENV) $(WHEEL_VENV) $(TPU_VENV) $(GPU_VENV) build docs/notebooks docs/project dist *.egg-info .jax_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(WHEEL_VENV) $(TPU_VENV) $(GPU_VENV) .venv-oldest .venv-newest build docs/notebooks docs/project dist *.egg-info .jax_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/tools: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)

@@ -1,10 +1,12 @@
 """The house: what may import what, and what the wheel holds."""
 
 import ast
+import functools
 import json
 import re
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -69,6 +71,53 @@ def test_importing_the_package_does_not_import_torch():
     modules = ", ".join(f"pullback.{folder}" for folder in MAY_IMPORT)
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_importing_the_package_writes_no_file_and_asks_no_network():
+    """CPython tells its audit hooks of every file that is opened and every name that is looked up."""
+    modules = ", ".join(f"pullback.{folder}" for folder in MAY_IMPORT)
+    code = f"""
+import jax, numpy, rich, typer
+import sys
+seen = []
+
+def hook(event, args):
+    written = event == "open" and (any(c in str(args[1]) for c in "wax+") or (args[2] or 0) & 3)
+    if written or event in ("os.mkdir", "os.rename", "os.remove", "socket.connect", "socket.getaddrinfo"):
+        seen.append((event, args))
+
+sys.addaudithook(hook)
+sys.dont_write_bytecode = True
+import {modules}
+print(seen)
+open(sys.argv[1], "w").close()
+print(len(seen))
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", code, f"{folder}/seen"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n1\n", "the hook itself must see the one file that is written"
+
+
+def test_importing_the_ops_takes_little_beyond_jax():
+    """At most 0.3 s: the better of two, in fresh processes."""
+    code = "import time, jax, jax.numpy, numpy; t = time.perf_counter(); import pullback.functional; print(time.perf_counter() - t)"
+    run = functools.partial(subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert min(float(run().stdout) for _ in range(2)) <= 0.3
+
+
+def test_actions_are_pinned_by_commit(root):
+    """A tag can be moved to other code; a commit cannot. The comment says which tag it was."""
+    used = [line for file in (root / ".github/workflows").glob("*.yml") for line in file.read_text().splitlines()]
+    used = [line.strip() for line in used if "uses:" in line]
+    assert len(used) > 5
+    assert [line for line in used if not re.fullmatch(r"- uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v[\d.]+", line)] == []
+
+
+def test_the_oldest_versions_that_are_tried_are_those_that_are_allowed(root):
+    pins = dict(re.findall(r"^(\w+)==([\d.]+)", (root / ".ci/oldest.txt").read_text(), re.MULTILINE))
+    allowed = dict(re.findall(r'"(jax|jaxlib|torch|numpy)>=([\d.]+)"', (root / "pyproject.toml").read_text()))
+    assert {name: pin.startswith(allowed[name]) for name, pin in pins.items()} == dict.fromkeys(allowed, True)
 
 
 def test_files_stay_readable_in_one_sitting(root):
