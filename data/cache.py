@@ -55,7 +55,7 @@ def cache_dir() -> Path:
         return (Path(general) if general else Path.home() / ".cache") / "pullback"
     except RuntimeError:
         whose = f"PULLBACK_DATA_DIR is {named!r}, and that user" if named else "this user"
-        raise DataError(f"There is no folder for the cache: {whose} has no home. {HOW_TO_MOVE}") from None
+        raise DataError(f"there is no folder for the cache: {whose} has no home. {HOW_TO_MOVE}") from None
 
 
 def check_published(path: Path) -> None:
@@ -111,7 +111,7 @@ def filling(folder: Path) -> Iterator[None]:
         descriptor = None if fcntl is None else os.open(folder, os.O_RDONLY)
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or error
-        raise DataError(f"The cache {shown(folder)} cannot be written: {said}. {HOW_TO_MOVE}") from None
+        raise DataError(f"the cache {shown(folder)} cannot be written: {said}. {HOW_TO_MOVE}") from None
     if fcntl is None or descriptor is None:  # Windows, where a file that is open is not removed
         _sweep(folder)
         yield

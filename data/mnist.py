@@ -131,8 +131,8 @@ def load_mnist(source: str | Path = "auto") -> Mnist:
         return _from_cache()
     except DataError as error:
         flaws = [flaw for flaw in _flaws() if flaw != str(error)]
-        said = " And ".join([" ".join(flaws), str(error)] if flaws else [str(error)])
-        said += ": using the embedded sample of 5,000 digits. For the full set, with a network: "
+        why = " And ".join([" ".join(flaws), str(error)] if flaws else [str(error)]).removesuffix(".")
+        said = f"{why}: using the embedded sample of 5,000 digits. For the full set, with a network: "
         said += "pullback data --source download"
         if said not in WARNED:
             WARNED.add(said)

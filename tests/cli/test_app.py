@@ -49,9 +49,9 @@ def test_data_says_which_file_of_the_cache_is_damaged(run, empty_cache, monkeypa
 def test_data_where_there_is_no_cache(run, monkeypatch):
     monkeypatch.setenv("PULLBACK_DATA_DIR", "~nosuchuser")
     result = run("data", "--source", "sample")
-    assert result.exit_code == 0 and "cache   There is no folder for the cache: PULLBACK_DATA_DIR is" in result.stdout
+    assert result.exit_code == 0 and "cache   there is no folder for the cache: PULLBACK_DATA_DIR is" in result.stdout
     result = run("data", "--source", "cache")
-    assert result.exit_code == 2 and result.stderr.startswith("pullback: There is no folder for the cache")
+    assert result.exit_code == 2 and result.stderr.startswith("pullback: there is no folder for the cache")
 
 
 def test_version(run):

@@ -40,7 +40,7 @@ def no_home(monkeypatch):
 
 def test_no_home_and_no_entry_among_the_users(no_home):
     message = (
-        r"^There is no folder for the cache: this user has no home. The .* PULLBACK_DATA_DIR names another folder\.$"
+        r"^there is no folder for the cache: this user has no home. The .* PULLBACK_DATA_DIR names another folder\.$"
     )
     for source in ("cache", "download"):
         with pytest.raises(DataError, match=message):
@@ -118,21 +118,21 @@ def test_a_folder_in_a_files_place(tmp_path):
 def test_a_cache_that_cannot_be_made(tmp_path, good, make, why):
     folder = tmp_path / "cache" if why else tmp_path / "file" / "cache"
     make(tmp_path / "cache")
-    message = rf"^The cache {re.escape(str(folder))} cannot be written: ({why or 'Not a directory'})\. .*DATA_DIR"
+    message = rf"^the cache {re.escape(str(folder))} cannot be written: ({why or 'Not a directory'})\. .*DATA_DIR"
     with pytest.raises(DataError, match=message):
         download(folder)
 
 
 @pytest.mark.parametrize("folder", ["n" * 300, "a\0b"])
 def test_a_cache_with_an_impossible_name(tmp_path, folder):
-    with pytest.raises(DataError, match=r"^The cache .* cannot be written: (File name too long|embedded null byte)\. "):
+    with pytest.raises(DataError, match=r"^the cache .* cannot be written: (File name too long|embedded null byte)\. "):
         download(tmp_path / folder)
 
 
 def test_a_cache_that_may_only_be_read(nobody, good):
     (nobody / "cache").mkdir(0o555)
     message = (
-        rf"^The cache {nobody}/cache cannot be written: Permission denied\. The environment variable PULLBACK_DATA"
+        rf"^the cache {nobody}/cache cannot be written: Permission denied\. The environment variable PULLBACK_DATA"
     )
     with pytest.raises(DataError, match=message):
         download(nobody / "cache")

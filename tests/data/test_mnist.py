@@ -85,7 +85,7 @@ def test_auto_with_no_place_for_a_cache(nobody, monkeypatch, offline):
     """A folder that may not be read, one that may only be read, and none."""
     for mode, why in [
         (0o000, "CACHE/train-images-idx3-ubyte.gz cannot be read: Permission denied"),
-        (0o555, "The cache CACHE cannot be written: Permission denied"),
+        (0o555, "the cache CACHE cannot be written: Permission denied"),
     ]:
         folder = nobody / str(mode)
         folder.mkdir(mode)
@@ -93,7 +93,7 @@ def test_auto_with_no_place_for_a_cache(nobody, monkeypatch, offline):
         assert why in said_of(folder)
     monkeypatch.setenv("PULLBACK_DATA_DIR", "~nosuchuser")
     said = said_of(nobody)
-    assert said.count("that user has no home") == 1 and "using the embedded sample" in said
+    assert said.count("that user has no home") == 1 and "names another folder: using the embedded sample" in said
 
 
 @pytest.mark.parametrize(
