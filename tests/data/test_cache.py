@@ -197,8 +197,13 @@ def test_a_killed_download_is_swept_and_one_that_lives_is_not(tmp_path):
     dies.communicate()
     with filling(tmp_path):
         assert len(parts(tmp_path)) == 2, "somebody is at work here, and whose these are is not known"
+    second = writer(tmp_path / NAMES[2])
     lives.communicate(b"\n")
     assert lives.returncode == 0 and (tmp_path / NAMES[0]).read_bytes() == b"whole"
+    with filling(tmp_path):
+        assert len(parts(tmp_path)) == 2, "the second began beside the first, and is at work still"
+    second.communicate(b"\n")
+    assert second.returncode == 0 and (tmp_path / NAMES[2]).read_bytes() == b"whole"
     assert len(parts(tmp_path)) == 1
     with filling(tmp_path):
         assert parts(tmp_path) == []

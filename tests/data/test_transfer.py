@@ -18,7 +18,7 @@ from pullback.data.fetch import download
 from pullback.data.transfer import TransferError, answering, receive, redirected
 
 SIZE = 100
-CONNECT, STALL, PER_MIRROR = 0.5, 0.3, 1.0
+CONNECT, STALL, PER_MIRROR = 1.0, 1.0, 2.0
 
 
 @pytest.fixture(autouse=True)
@@ -117,10 +117,10 @@ FAULTS = {
     "no HTTP": (says(b"220 ftp ready\r\n"), "failed with ConnectionError", 0),
     "a header without end": (endless(HEAD, b"X" * 4096), "failed with ConnectionError", 0),
     "headers without end": (endless(HEAD, b"X: y\r\n"), "failed with ConnectionError", 0),
-    "a stall before the answer": (then_stalls(), "sent nothing for 0.3 s", STALL),
-    "a stall in the header": (then_stalls(HEAD), "sent nothing for 0.3 s", STALL),
-    "a stall after the header": (then_stalls(HEAD + LENGTH), "sent nothing for 0.3 s", STALL),
-    "a stall midway": (then_stalls(HEAD + LENGTH + bytes(50)), "sent nothing for 0.3 s", STALL),
+    "a stall before the answer": (then_stalls(), "sent nothing for 1 s", STALL),
+    "a stall in the header": (then_stalls(HEAD), "sent nothing for 1 s", STALL),
+    "a stall after the header": (then_stalls(HEAD + LENGTH), "sent nothing for 1 s", STALL),
+    "a stall midway": (then_stalls(HEAD + LENGTH + bytes(50)), "sent nothing for 1 s", STALL),
     "a dripping header": (drips(HEAD, b"X"), "was given up: it took too long", PER_MIRROR),
     "a dripping body": (drips(HEAD + CHUNKED, chunked(b"X"), 0.1), "was given up: it took too long", PER_MIRROR),
     "a redirect to itself": (says(moved(b"/again")), "redirects more than 5 times", 0),
@@ -130,7 +130,7 @@ FAULTS = {
     "a redirect to a closed port": (says(moved(b"http://127.0.0.1:1/")), "failed with ConnectionError", 0),
     "a redirect with a page without end": (endless(moved(b"/again"), bytes(1 << 16)), "redirects more than 5 times", 0),
 }
-SLACK = 2.0  # of a busy machine
+SLACK = 4.0  # of a busy machine
 
 
 def serving(mirror, files, fault):
@@ -160,11 +160,14 @@ def test_a_fault(tmp_path, monkeypatch, mirror, small_files, within, name):
 
 
 def test_after_all_these_the_next_mirror_is_tried(tmp_path, monkeypatch, mirror, small_files, good, closed, within):
+    """`pytest -s` prints how many, and how long it took."""
     bad = [serving(mirror, small_files, fault) for fault, *_ in FAULTS.values()]
     monkeypatch.setattr(fetch, "MIRRORS", (closed, *bad, good))
     monkeypatch.setattr(fetch, "MIRROR_SECONDS", PER_MIRROR)
-    with within(sum(seconds for *_, seconds in FAULTS.values()) + 10 * SLACK):
+    start = time.monotonic()
+    with within(sum(seconds for *_, seconds in FAULTS.values()) + 5 * SLACK):
         download(tmp_path)
+    print(f"{1 + len(bad)} mirrors with a fault each, then a good one: {time.monotonic() - start:.1f} s")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == small_files
 
 
@@ -303,7 +306,7 @@ def test_a_connection_that_is_never_made(within):
             waiting.setblocking(False)
             waiting.connect_ex(server.getsockname())
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        with within(CONNECT + SLACK), pytest.raises(TransferError, match="could not be connected to within 0.5 s"):
+        with within(CONNECT + SLACK), pytest.raises(TransferError, match="could not be connected to within 1 s"):
             receive(url, SIZE, time.monotonic() + 10, lambda received: None)
 
 
