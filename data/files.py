@@ -4,13 +4,14 @@ Whatever goes wrong is a DataError that names the path.
 """
 
 import contextlib
-import gzip
 import io
 import os
 import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+
+from .unpacked import Unpacked
 
 KINDS = {
     stat.S_IFREG: "a file",
@@ -34,15 +35,13 @@ def shown(path: Path) -> str:
 
 @contextlib.contextmanager
 def _accessing(path: Path) -> Iterator[None]:
-    """Makes a DataError of what the system, or gzip, says of `path`."""
+    """Makes a DataError of what the system, or zlib, says of `path`."""
     try:
         yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error) as error:
         raise DataError(f"{shown(path)} is damaged: {error}. Delete it and fetch it again.") from None
     except OSError as error:
         raise DataError(f"{shown(path)} cannot be read: {error.strerror or error}.") from None
-    except ValueError as error:  # a NUL, or a character that no file name holds
-        raise DataError(f"{shown(path)} is no path: {error}.") from None
 
 
 def kind(path: Path) -> str | None:
@@ -55,6 +54,8 @@ def kind(path: Path) -> str | None:
             return KINDS.get(stat.S_IFMT(path.stat().st_mode), "no file")
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except ValueError as error:  # a NUL, or a character that no file name holds
+            raise DataError(f"{shown(path)} is no path: {error}.") from None
 
 
 def _open_at_once(name: str, flags: int) -> int:
@@ -75,12 +76,12 @@ def open_file(path: Path) -> Iterator[io.BufferedReader]:
 
 
 @contextlib.contextmanager
-def open_content(path: Path, size: int) -> Iterator[io.BufferedIOBase]:
+def open_content(path: Path, size: int) -> Iterator[io.BufferedReader]:
     """The content of the file at `path`, gunzipped if it is gzip: a stream that is decompressed as it is read.
 
     size: bytes that the content should have. A gzip file of twice that is refused unread: compression adds next to
-    nothing, so it holds something else, or a million empty parts. Read `size + 1` bytes to see that it ends there:
-    gzip compares its checksum at the end.
+    nothing, so it holds something else. Read `size + 1` bytes to see that it ends there: the checksum is compared at
+    the end.
     """
     with open_file(path) as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
@@ -93,5 +94,4 @@ def open_content(path: Path, size: int) -> Iterator[io.BufferedIOBase]:
             raise DataError(
                 f"{shown(path)} is a gzip file of {packed:,} bytes, too large for the {size:,} that it should hold."
             )
-        with gzip.GzipFile(fileobj=file) as unpacked:
-            yield unpacked
+        yield io.BufferedReader(Unpacked(file))
