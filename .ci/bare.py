@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 import pullback
 
-for name in ("torch", "rich", "typer", "matplotlib", "pooch"):
+for name in ("torch", "rich", "typer", "matplotlib", "requests"):
     assert importlib.util.find_spec(name) is None, f"{name} came along"
 assert pullback.__version__ and pullback.functional.lin and pullback.data.get_data
 

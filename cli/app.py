@@ -57,7 +57,11 @@ def data(source: Annotated[str, typer.Option(help=SOURCE_HELP)] = "auto") -> Non
         typer.echo(f"{name:<7} {len(images):>6,} images of 784 uint8 pixels, labels {sorted(set(labels.tolist()))}")
     pixels = mnist.train.images.astype("float32") / 256
     typer.echo(f"moments of train, of uint8 / 256: mean {pixels.mean():.8f}, std {pixels.std():.8f}")
-    folder = cache_dir()
+    try:
+        folder, files = cache_dir(), cached_files()
+    except DataError as error:
+        typer.echo(f"cache   {error}")
+        return
     typer.echo(f"cache   {folder}" + ("" if folder.is_dir() else " (does not exist yet)"))
-    for path, verified in cached_files():
+    for path, verified in files:
         typer.echo(f"        {path.name}  {path.stat().st_size:,} bytes, {'verified' if verified else 'DAMAGED'}")

@@ -1,7 +1,8 @@
 """MNIST: fetched, verified, decoded, normalized."""
 
-from .decode import DataError, Split
-from .fetch import cache_dir
+from .cache import cache_dir
+from .decode import Split
+from .files import DataError
 from .mnist import Mnist, SampleDataWarning, cached_files, get_data, load_mnist, normalize
 
 __all__ = [

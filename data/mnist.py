@@ -1,6 +1,6 @@
 """MNIST: where it comes from, and what the lesson makes of it."""
 
-import hashlib
+import contextlib
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -8,17 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .decode import (
-    PICKLE_FILE_SHA256,
-    PICKLE_NAME,
-    DataError,
-    Split,
-    decode_idx,
-    decode_pickle,
-    decode_sample,
-    find_idx,
-)
-from .fetch import SHA256, cache_dir, download
+from .cache import IDX_FILES, cache_dir, check_published, is_published
+from .decode import IDX_SHAPES, PICKLE_NAME, Split, decode_idx, decode_pickle, decode_sample, find_idx
+from .fetch import download
+from .files import DataError, kind, shown
 
 WARNED: set[str] = set()
 """What this process was warned of: a reason for the sample is said once."""
@@ -41,49 +34,67 @@ class Mnist(NamedTuple):
     """What was loaded, and from where, in words."""
 
 
-def _is_published(path: Path) -> bool:
-    known = SHA256 | {PICKLE_NAME: PICKLE_FILE_SHA256}
-    return hashlib.sha256(path.read_bytes()).hexdigest() == known.get(path.name)
-
-
 def cached_files() -> list[tuple[Path, bool]]:
-    """The files of MNIST in the cache, each with whether its sha256 is that of the published file."""
-    paths = [cache_dir() / name for name in (*SHA256, PICKLE_NAME)]
-    return [(path, _is_published(path)) for path in paths if path.is_file()]
+    """The files of MNIST in the cache, each with whether it is the published file: its sha256 is compared.
+
+    Raises DataError where there is no cache, or it cannot be read.
+    """
+    paths = [cache_dir() / name for name in (*IDX_FILES, PICKLE_NAME)]
+    return [(path, is_published(path)) for path in paths if kind(path)]
 
 
 def _from_folder(folder: Path) -> Mnist | None:
     """What a folder holds, or None. The published files are called MNIST, others only of its form."""
     if (paths := find_idx(folder)) is not None:
-        published = all(_is_published(path) for path in paths)
+        published = all(is_published(path) for path in paths)
         name = "full MNIST" if published else "a data set of MNIST's form (not MNIST's published files)"
-        return Mnist(*decode_idx(paths), f"{name}, {folder}")
-    if (folder / PICKLE_NAME).is_file():
-        return Mnist(*decode_pickle(folder / PICKLE_NAME), f"full MNIST, {folder / PICKLE_NAME}")
+        return Mnist(*decode_idx(paths), f"{name}, {shown(folder)}")
+    if kind(folder / PICKLE_NAME):
+        return Mnist(*decode_pickle(folder / PICKLE_NAME), f"full MNIST, {shown(folder / PICKLE_NAME)}")
     return None
 
 
 def _from_path(path: Path) -> Mnist:
-    if path.is_file():
-        return Mnist(*decode_pickle(path), f"full MNIST, {path}")
-    if not path.is_dir():
-        raise DataError(
-            f"source must be 'auto', 'sample', 'cache', 'download', or the path of a {PICKLE_NAME} or of a folder "
-            f"with MNIST's IDX files; got {str(path)!r}, which does not exist."
-        )
-    if (mnist := _from_folder(path)) is None:
-        raise DataError(f"source {path} holds neither MNIST's four IDX files nor {PICKLE_NAME}.")
-    return mnist
+    match kind(path):
+        case "a file":
+            return Mnist(*decode_pickle(path), f"full MNIST, {shown(path)}")
+        case "a folder":
+            if (mnist := _from_folder(path)) is None:
+                raise DataError(f"source {shown(path)} holds neither MNIST's four IDX files nor {PICKLE_NAME}.")
+            return mnist
+        case found:
+            raise DataError(
+                f"source must be 'auto', 'sample', 'cache', 'download', or the path of a {PICKLE_NAME} or of a folder "
+                f"with MNIST's IDX files; got {str(path)!r}, which {f'is {found}' if found else 'does not exist'}."
+            )
 
 
 def _from_cache() -> Mnist:
     folder = cache_dir()
     for path in find_idx(folder) or ():
-        if not _is_published(path):
-            raise DataError(f"{path} is not the published file: its sha256 differs. Delete it and fetch it again.")
+        check_published(path)
     if (mnist := _from_folder(folder)) is None:
-        raise DataError(f"the cache {folder} holds no MNIST; `pullback data --source download` fills it.")
+        raise DataError(f"the cache {shown(folder)} holds no MNIST; `pullback data --source download` fills it.")
     return mnist
+
+
+def _flaws() -> list[str]:
+    """What is wrong with the files in the cache, or with the cache, a sentence each."""
+    flaws = []
+    for name in (*IDX_FILES, *IDX_SHAPES, PICKLE_NAME):
+        try:
+            if kind(path := cache_dir() / name):
+                check_published(path)
+        except DataError as error:
+            flaws.append(str(error))
+    return list(dict.fromkeys(flaws))
+
+
+def _expanded(source: str | Path) -> Path:
+    try:
+        return Path(source).expanduser()
+    except RuntimeError:
+        raise DataError(f"source {str(source)!r} begins with the home of a user who has none.") from None
 
 
 def load_mnist(source: str | Path = "auto") -> Mnist:
@@ -91,11 +102,15 @@ def load_mnist(source: str | Path = "auto") -> Mnist:
 
     source:
         "auto"      the cache, else a verified download into it, else the embedded sample (with a
-                    SampleDataWarning, once a process, that says why and how to get the full set)
+                    SampleDataWarning, once a process, that says why, which file of the cache is damaged if one is,
+                    and how to get the full set)
         "cache"     the cache only: `$PULLBACK_DATA_DIR`, else `~/.cache/pullback`
         "download"  the cache, filled or mended by a download first
         "sample"    the embedded sample: 4,000 / 1,000 / 0
         a path      the lesson's `mnist.pkl.gz` (checked, never unpickled), or a folder of the four IDX files
+
+    No file is believed: pipes and devices are not opened, no more is decompressed than MNIST has bytes, shapes and
+    labels must be MNIST's. A download takes 10 minutes at most.
 
     The result's `source` says in words what was used. train and valid are rows 0 to 49,999 and 50,000 to 59,999
     of MNIST's training set, as in the lesson. Raises DataError, naming the file and what to do.
@@ -108,18 +123,16 @@ def load_mnist(source: str | Path = "auto") -> Mnist:
         download(cache_dir())
         return _from_cache()
     if source != "auto":
-        return _from_path(Path(source).expanduser())
-    try:
-        if find_idx(cache_dir()) or (cache_dir() / PICKLE_NAME).is_file():
-            return _from_cache()
-        why = ""
-    except DataError as error:
-        why = f"{error} And "
+        return _from_path(_expanded(source))
+    with contextlib.suppress(DataError):  # why is said below, unless a download mends it
+        return _from_cache()
     try:
         download(cache_dir())
         return _from_cache()
     except DataError as error:
-        said = f"{why}{error}: using the embedded sample of 5,000 digits. For the full set, with a network: "
+        flaws = [flaw for flaw in _flaws() if flaw != str(error)]
+        why = " And ".join([" ".join(flaws), str(error)] if flaws else [str(error)]).removesuffix(".")
+        said = f"{why}: using the embedded sample of 5,000 digits. For the full set, with a network: "
         said += "pullback data --source download"
         if said not in WARNED:
             WARNED.add(said)

@@ -16,7 +16,7 @@ import pytest
 MAY_IMPORT = {
     "functional": {"jax", "jaxtyping"},
     "parallel": {"jax", "numpy", "pullback.functional"},
-    "data": {"numpy", "pooch", "requests", "tqdm"},
+    "data": {"numpy", "requests", "tqdm", "urllib3"},
     "parity": {
         "jax",
         "matplotlib",
@@ -226,7 +226,7 @@ def test_parity_works_with_jax_and_numpy_alone():
     code = """
 import importlib.util, sys
 real = importlib.util.find_spec
-sys.modules.update(dict.fromkeys(["torch", "rich", "typer", "matplotlib", "pooch"]))
+sys.modules.update(dict.fromkeys(["torch", "rich", "typer", "matplotlib", "requests"]))
 importlib.util.find_spec = lambda name, *more: None if sys.modules.get(name, 0) is None else real(name, *more)
 """
     text = (Path(__file__).parents[1] / ".ci" / "bare.py").read_text()

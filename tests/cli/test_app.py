@@ -36,6 +36,24 @@ def test_data_lists_the_cache(run, full_mnist):
     assert "DAMAGED" not in result.stdout
 
 
+def test_data_says_which_file_of_the_cache_is_damaged(run, empty_cache, monkeypatch):
+    monkeypatch.setattr(fetch, "MIRRORS", ())
+    empty_cache.mkdir()
+    (empty_cache / "t10k-labels-idx1-ubyte.gz").write_bytes(b"damaged")
+    result = run("data")
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"note: {empty_cache}/t10k-labels-idx1-ubyte.gz is not the published file")
+    assert "t10k-labels-idx1-ubyte.gz  7 bytes, DAMAGED\n" in result.stdout
+
+
+def test_data_where_there_is_no_cache(run, monkeypatch):
+    monkeypatch.setenv("PULLBACK_DATA_DIR", "~nosuchuser")
+    result = run("data", "--source", "sample")
+    assert result.exit_code == 0 and "cache   there is no folder for the cache: PULLBACK_DATA_DIR is" in result.stdout
+    result = run("data", "--source", "cache")
+    assert result.exit_code == 2 and result.stderr.startswith("pullback: there is no folder for the cache")
+
+
 def test_version(run):
     assert re.fullmatch(r"pullback \d+\.\d+\.\d+\n", run("--version").stdout)
 

@@ -1,9 +1,12 @@
+import os
+import re
 import shutil
 
 import numpy as np
 import pytest
 
 from pullback.data import DataError, SampleDataWarning, cached_files, fetch, get_data, load_mnist, normalize
+from pullback.data.cache import IDX_FILES
 from pullback.data.decode import PICKLE_NAME, find_idx
 
 
@@ -27,12 +30,70 @@ def test_auto_falls_back_to_the_sample_and_says_so(empty_cache, offline):
     get_data()  # says nothing more: warnings are errors here
 
 
-def test_auto_says_that_the_cache_is_damaged(empty_cache, offline):
+def said_of(folder) -> str:
+    """What "auto" says when it falls back to the sample."""
+    with pytest.warns(SampleDataWarning) as caught:
+        assert load_mnist("auto").source.startswith("embedded sample")
+    (warning,) = caught
+    assert str(warning.message).isprintable()
+    return str(warning.message).replace(str(folder), "CACHE")
+
+
+@pytest.mark.parametrize("name", [*IDX_FILES, PICKLE_NAME])
+@pytest.mark.parametrize("others", ["whole", "missing"])
+def test_auto_says_which_cached_file_is_damaged(empty_cache, offline, stripes, publish, name, others):
+    """Also where the rest of the files is not there, so that nothing could be loaded anyway."""
+    publish({path.name: path.read_bytes() for path in stripes.iterdir()})
     empty_cache.mkdir()
-    (empty_cache / PICKLE_NAME).write_bytes(b"damaged")
-    with pytest.warns(SampleDataWarning, match=rf"{PICKLE_NAME} is not the known mnist.pkl.gz.* And no mirror"):
-        load_mnist("auto")
-    assert cached_files() == [(empty_cache / PICKLE_NAME, False)]
+    for path in stripes.iterdir() if others == "whole" and name != PICKLE_NAME else ():
+        (empty_cache / path.name).symlink_to(path)
+    (empty_cache / name).unlink(missing_ok=True)
+    (empty_cache / name).write_bytes(b"damaged")
+    assert re.match(
+        rf"CACHE/{name} is not the published file: it has 7 bytes of [0-9,]+\. Delete it and fetch it again\. "
+        "And no mirror of MNIST can be reached: using the embedded sample of 5,000 digits",
+        said_of(empty_cache),
+    )
+    assert (empty_cache / name, False) in cached_files()
+
+
+def test_auto_says_each_damaged_file(empty_cache, offline):
+    empty_cache.mkdir()
+    for name in IDX_FILES:
+        (empty_cache / name).write_bytes(b"")
+    said = said_of(empty_cache)
+    assert all(f"CACHE/{name} is not the published file" in said for name in IDX_FILES)
+
+
+WRONG = {
+    "a named pipe": (os.mkfifo, "is a named pipe, not a file"),
+    "a folder": (os.mkdir, "is a folder, not a file"),
+    "a file that nobody may read": (lambda path: path.touch(0), "cannot be read: Permission denied"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_auto_with_something_else_in_the_cache(nobody, monkeypatch, offline, within, case):
+    make, why = WRONG[case]
+    monkeypatch.setenv("PULLBACK_DATA_DIR", str(nobody))
+    make(nobody / "train-images-idx3-ubyte.gz")
+    with within(5):
+        assert f"CACHE/train-images-idx3-ubyte.gz {why}. And no mirror" in said_of(nobody)
+
+
+def test_auto_with_no_place_for_a_cache(nobody, monkeypatch, offline):
+    """A folder that may not be read, one that may only be read, and none."""
+    for mode, why in [
+        (0o000, "CACHE/train-images-idx3-ubyte.gz cannot be read: Permission denied"),
+        (0o555, "the cache CACHE cannot be written: Permission denied"),
+    ]:
+        folder = nobody / str(mode)
+        folder.mkdir(mode)
+        monkeypatch.setenv("PULLBACK_DATA_DIR", str(folder))
+        assert why in said_of(folder)
+    monkeypatch.setenv("PULLBACK_DATA_DIR", "~nosuchuser")
+    said = said_of(nobody)
+    assert said.count("that user has no home") == 1 and "names another folder: using the embedded sample" in said
 
 
 @pytest.mark.parametrize(
