@@ -11,8 +11,9 @@ import typer
 from pullback.data import DataError
 
 from .files import write_whole
-from .parity_options import MANY_PANEL, MNIST, RULE, refuse_what_does_not_go_together
-from .rule import PASSED_ON, check_rule, replay_run, save_run
+from .parity_options import MANY_PANEL, MNIST, REPLAY, RULE, refuse_what_does_not_go_together
+from .rule import PASSED_ON, check_rule, save_run
+from .saved_run import replay_as_allowed
 from .terminal import console, leave, plain_notes, progress, refuse, refuse_unwritable
 
 if TYPE_CHECKING:
@@ -138,7 +139,23 @@ def parity(
         Path | None, typer.Option("--html", metavar="FILE", help="Write the report there too, as a page.")
     ] = None,
     replay_file: Annotated[
-        Path | None, typer.Option("--replay", metavar="FILE", help="Re-run the failing run that was saved there.")
+        Path | None,
+        typer.Option(
+            "--replay",
+            metavar="FILE",
+            help="Re-run the failing run that was saved there. The file names functions. They are imported and called "
+            "if --allow names their modules, or if you agree when you are asked.",
+            rich_help_panel=REPLAY,
+        ),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE",
+            help="A module or package whose functions --replay may import, which runs its code, and call; may be "
+            "repeated. Functions of arrays in jax, torch and pullback need none.",
+            rich_help_panel=REPLAY,
+        ),
     ] = None,
 ) -> None:
     """Compare gradients, leaf by leaf: ours with jax.grad and torch on one MNIST batch, or those of your own rule.
@@ -159,7 +176,7 @@ def parity(
     save_capsule = None
     try:
         if replay_file is not None:
-            report = replay_run(replay_file)
+            report = replay_as_allowed(replay_file, allow or [])
         elif rule is not None:
             options = {name: given[name] for name in PASSED_ON if name in given}
             report, save_capsule = check_rule(rule, reference, torch, args or "", options)
