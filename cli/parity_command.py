@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pullback.data import DataError
+from pullback.ending import tidily
 
 from .files import write_whole
 from .parity_options import MANY_PANEL, MNIST, REPLAY, RULE, refuse_what_does_not_go_together
@@ -224,7 +225,9 @@ def _check_mnist(
 
 def _write(option: str, file: Path | None, text: Callable[[], str]) -> None:
     if file is not None:
+        content = text()
         try:
-            write_whole(file, text())
+            with tidily():
+                write_whole(file, content)
         except OSError as error:
             refuse(f"{option}: cannot write {file}: {error.strerror}")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pullback.ending import tidily
+
 from .by_name import arguments_named, function_named, make_importable
 from .saved_run import replay_command
 from .terminal import progress, refuse
@@ -61,7 +63,8 @@ def save_run(save_capsule: Callable[[Path], None], file: Path) -> None:
     from pullback.parity.case.saved_run import read_run
 
     try:
-        save_capsule(file)
+        with tidily():
+            save_capsule(file)
         again = replay_command(file, modules_to_allow(read_run(file)))
     except (ImportError, OSError, ValueError) as error:
         typer.echo(f"note: this run is not saved: {error}", err=True)

@@ -65,7 +65,8 @@ def find_allowed(names: Iterable[str], allow: Sequence[str]) -> dict[str, Any]:
     names = list(dict.fromkeys(names))
     refuse_never(names)
     if missing := [name for name in names if not _is_allowed(name, allow)]:
-        raise NotAllowed(", ".join(missing), dict.fromkeys(name.partition(":")[0] for name in missing))
+        modules = list(dict.fromkeys(name.partition(":")[0] for name in missing))
+        raise NotAllowed(", ".join(missing), modules)
     return {name: _find(name, allow) for name in names}
 
 

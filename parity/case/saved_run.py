@@ -79,9 +79,8 @@ def read_run(path: str | os.PathLike[str]) -> SavedRun:
             raise ValueError("no schema")
         if schema > SCHEMA:
             raise CapsuleError(f"{path} has schema {schema}, newer than {SCHEMA}: update pullback to read it")
-        run = SavedRun(
-            str(path), *(contents[part] for part in ("functions", "inputs", "options", "here", "failed")), arrays
-        )
+        parts = {part: contents[part] for part in ("functions", "inputs", "options", "here", "failed")}
+        run = SavedRun(str(path), arrays=arrays, **parts)
         wrong = _what_is_wrong(run)
     except CapsuleError:
         raise

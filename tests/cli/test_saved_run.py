@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import typer
 
 from pullback.cli import saved_run
 
@@ -113,11 +114,11 @@ def test_on_a_terminal_it_asks(run, rules, capsule, monkeypatch, answer, code):
     def confirm(question, **_):
         asked.append(question)
         if not answer:
-            raise saved_run.typer.Abort
+            raise typer.Abort
         return answer == "y\n"
 
     monkeypatch.setattr(saved_run, "_is_terminal", lambda: True)
-    monkeypatch.setattr(saved_run.typer, "confirm", confirm)
+    monkeypatch.setattr(typer, "confirm", confirm)
     result = run("parity", "--replay", "run.npz")
     assert result.exit_code == code and asked == ["Do you trust these, and shall they run?"]
     assert "  rule  my_rules:wrong\n" in result.stderr

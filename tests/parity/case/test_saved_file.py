@@ -42,7 +42,7 @@ def structured():
 def test_what_savez_writes_is_read(tmp_path):
     arrays = {
         "array0": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
-        "array1": np.float16(3)[()],
+        "array1": np.array(3, np.float16),
         "array2": np.zeros((0, 5), "i2"),
         "array3": np.arange(3, dtype=">i4"),
         "array4": np.array(["a", "bc"]),
