@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pullback.ending import end_with_standard_input, ends_on_signals, tidily
+from pullback.ending import end_with_standard_input, ends_on_signals, temporary_folder
 
 from . import machine
 
@@ -71,7 +71,8 @@ def _run(names: list[str], asked: argparse.Namespace) -> int:
     for slow in ("jax", "torch"):  # before there is a folder to remove: until then, a signal ends the process at once
         importlib.import_module(slow)
     # torch.compile keeps what it made: from an earlier run, it would not compile in this one.
-    with tempfile.TemporaryDirectory() as folder, tidily(folder):
+    with temporary_folder() as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder  # whatever anybody leaves there goes with it
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
         return _run_them(names, asked)
 

@@ -7,12 +7,14 @@ in the main thread, so that what is open is closed; if that takes too long, the 
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 SECONDS = 3.0
@@ -29,8 +31,10 @@ class _State:
     listening = False
     received: int | None = None
     """The signal that ends it."""
-    tidying: tuple[tuple[float, tuple[str, ...]], ...] = ()
-    """Each `tidily` that it is in: how long leaving may take, and what to remove."""
+    tidying: tuple[float, ...] = ()
+    """Each `tidily` that it is in: how long leaving it may take."""
+    folders: ClassVar[set[str]] = set()
+    """To remove."""
 
 
 @contextlib.contextmanager
@@ -65,14 +69,28 @@ def listen() -> None:
 
 
 @contextlib.contextmanager
-def tidily(*folders: str, seconds: float = SECONDS) -> Iterator[None]:
-    """For work that leaves something behind if it is cut off: a child, a temporary file. folders: temporary ones."""
+def tidily(seconds: float = SECONDS) -> Iterator[None]:
+    """For work that leaves something behind if it is cut off: a child, a temporary file."""
     before = _State.tidying
-    _State.tidying = (*before, (seconds, folders))
+    _State.tidying = (*before, seconds)
     try:
         yield
     finally:
         _State.tidying = before
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[str]:
+    """A folder that a signal removes, even where Python does not come to it."""
+    folder = os.path.join(tempfile.gettempdir(), f"pullback-{os.getpid()}-{secrets.token_hex(8)}")
+    _State.folders.add(folder)
+    try:
+        os.mkdir(folder, 0o700)
+        with tidily():
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _State.folders.discard(folder)
 
 
 def end_with_standard_input() -> None:
@@ -108,16 +126,14 @@ def _watch(wakeup: int) -> None:
             if leaving or not _State.tidying:
                 _leave(number)
             leaving = True
-            seconds = max(seconds for seconds, _ in _State.tidying)
-            late = threading.Timer(seconds, _leave, [number])
+            late = threading.Timer(max(_State.tidying), _leave, [number])
             late.daemon = True
             late.start()
 
 
 def _leave(number: int) -> NoReturn:
-    for _, folders in _State.tidying:
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
+    for folder in [*_State.folders] * 3:  # the main thread may still be writing into it
+        shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError, ValueError):
         if os.isatty(2):
             os.write(2, b"\r\x1b[2K\x1b[?25h")  # the line of the progress bar is gone, and the cursor there
