@@ -226,7 +226,11 @@ from pullback.ending import ends_on_signals
 with ends_on_signals():
     child = os.fork()
     if not child:
+        open("forked", "w").close()
         time.sleep(60)
+        os._exit(0)
+    while not os.path.exists("forked"):
+        time.sleep(0.01)
     os.kill(child, signal.SIGTERM)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGTERM
     time.sleep(0.5)
