@@ -28,11 +28,14 @@ endif
 OLDEST_PYTHON ?= python3.11
 NEWEST_PYTHON ?= python3.13
 
+# `make fuzz` takes so long, all readers together.
+SECONDS ?= 600
+
 # jax for a GPU brings gigabytes of CUDA, and would run the other targets on the GPU too.
 GPU_VENV ?= .venv-gpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install parity parity-gpu test test-fast test-matrix test-tpu scaling bench bench-compare mutants survey rivals notebooks notebooks-update docs export picture lint format wheel dist clean
+.PHONY: help install parity parity-gpu test test-fast test-matrix test-tpu fuzz scaling bench bench-compare mutants survey rivals notebooks notebooks-update docs export picture lint format wheel dist clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -55,6 +58,10 @@ test-matrix:  ## all tests with the oldest and with the newest Python, jax and t
 test-tpu: $(TPU_LAYOUT)  ## the real TPU compiler on our functions, with no TPU: tests, and a table of what it says
 	@JAX_PLATFORMS=cpu $(TPU_BIN)/python -m pytest tests/tpu
 	@JAX_PLATFORMS=cpu $(TPU_BIN)/python -m pullback.benchmarks.aot 2>/dev/null
+
+fuzz: install  ## bad files for every reader, found by the code that they reach (10 minutes; SECONDS=60 is one)
+	@$(BIN)/python -m pip install -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) --group fuzz
+	@.ci/fuzz $(BIN)/python $(SECONDS)
 
 parity-gpu:  ## on a machine with an NVIDIA GPU: the main job there, kept in docs/parity-gpu.txt
 	@$(MAKE) --no-print-directory install VENV=$(GPU_VENV)

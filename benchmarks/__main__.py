@@ -12,6 +12,7 @@ report  the parity check itself
 """
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -19,6 +20,8 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from pullback.ending import end_with_standard_input, ends_on_signals, temporary_folder
 
 from . import machine
 
@@ -49,7 +52,10 @@ def main() -> int:
     options.add_argument("--precision", choices=PRECISIONS, default="default", help=PRECISION_HELP)
     options.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     options.add_argument("--plot", type=Path, metavar="FILE", help="draw them there, as PNG")
+    options.add_argument("--end-with-stdin", action="store_true", help="end when standard input does")
     asked = options.parse_args()
+    if asked.end_with_stdin:
+        end_with_standard_input()
     names = list(dict.fromkeys(asked.workload or WORKLOADS))
     for name in names:
         if name not in WORKLOADS:
@@ -61,15 +67,17 @@ def main() -> int:
 
 
 def _run(names: list[str], asked: argparse.Namespace) -> int:
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler announces itself on stderr
+    for slow in ("jax", "torch"):  # before there is a folder to remove: until then, a signal ends the process at once
+        importlib.import_module(slow)
     # torch.compile keeps what it made: from an earlier run, it would not compile in this one.
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder  # whatever anybody leaves there goes with it
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler announces itself on stderr
         return _run_them(names, asked)
 
 
 def _run_them(names: list[str], asked: argparse.Namespace) -> int:
-    import importlib
     import warnings
 
     import jax
@@ -125,4 +133,5 @@ def _run_them(names: list[str], asked: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ends_on_signals():
+        sys.exit(main())

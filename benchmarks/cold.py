@@ -58,7 +58,7 @@ def _start(name: str, cache: str | None, quick: bool) -> tuple[float, float]:
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
-    command = [sys.executable, "-c", FIRST_RESULT, name, "1000" if quick else "50000"]
+    command = [sys.executable, "-P", "-c", FIRST_RESULT, name, "1000" if quick else "50000"]
     start = time.perf_counter()
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     return 1e3 * (time.perf_counter() - start), json.loads(done.stdout)

@@ -1,12 +1,16 @@
 """`pullback bench`: how fast ours is, beside jax, torch, optax and NumPy."""
 
 import importlib.util
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from pullback.ending import SECONDS, tidily
 
 from .terminal import refuse, refuse_unwritable
 
@@ -46,7 +50,7 @@ def bench(
     for package in NEEDED:
         if importlib.util.find_spec(package) is None:
             refuse(f"bench compares with {package}, which is not installed: pip install 'pullback[bench]'")
-    command = [sys.executable, "-m", "pullback.benchmarks"]
+    command = [sys.executable, "-m", "pullback.benchmarks", "--end-with-stdin"]
     for name in workload or []:
         command += ["--workload", name]
     if quick:
@@ -55,4 +59,26 @@ def bench(
     for option, value in (given | {"--json": json_file, "--plot": plot_file}).items():
         if value is not None:
             command += [option, str(value)]
-    raise typer.Exit(subprocess.run(command).returncode)
+    code = _run(command)
+    if code < 0:
+        refuse(f"the process that measures was ended by {signal.Signals(-code).name}; so nothing is said of the rest")
+    raise typer.Exit(code)
+
+
+def _run(command: list[str]) -> int:
+    """The exit code. The worker, and what it starts, import nothing from the current folder, and end with us.
+
+    It ends when its standard input does, whether we close that or are killed.
+    """
+    with tidily(seconds=SECONDS + 3):  # the worker has SECONDS
+        worker = subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"PYTHONSAFEPATH": "1"})
+        try:
+            return worker.wait()
+        finally:
+            assert worker.stdin is not None
+            worker.stdin.close()
+            try:
+                worker.wait(SECONDS + 1)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()

@@ -3,15 +3,19 @@
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from .terminal import refuse
 
 
 def make_importable() -> None:
-    """Puts the current folder on the path, as `python -m` does: the command itself starts without it."""
+    """Puts the current folder on the path, which the command starts without.
+
+    It comes last: a file in it, `torch.py` say, hides no module of Python's and none that is installed.
+    """
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+        sys.path.append(os.getcwd())
 
 
 def function_named(option: str, name: str) -> Callable[..., Any]:
@@ -50,4 +54,14 @@ def _named(option: str, name: str) -> Any:
     try:
         return import_by_name(name)
     except ImportError as error:
-        refuse(f"{option}: {error}")
+        refuse(f"{option}: {error}{_hidden(name)}")
+
+
+def _hidden(name: str) -> str:
+    """Says that the current folder has a module of this name too, where another one was taken; "" else."""
+    package = name.partition(":")[0].partition(".")[0]
+    file = getattr(sys.modules.get(package), "__file__", None)
+    here = [path for path in (Path(f"{package}.py"), Path(package)) if path.exists()]
+    if not (package and here and file) or Path(file).resolve().is_relative_to(Path.cwd()):
+        return ""
+    return f" ({package} is {file}: what is installed comes before {here[0]} in the current folder; rename yours)"

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pullback.data import DataError
+from pullback.ending import tidily
 
 from .files import write_whole
-from .parity_options import MANY_PANEL, MNIST, RULE, refuse_what_does_not_go_together
-from .rule import PASSED_ON, check_rule, replay_run, save_run
+from .parity_options import MANY_PANEL, MNIST, REPLAY, RULE, refuse_what_does_not_go_together
+from .rule import PASSED_ON, check_rule, save_run
+from .saved_run import replay_as_allowed
 from .terminal import console, leave, plain_notes, progress, refuse, refuse_unwritable
 
 if TYPE_CHECKING:
@@ -138,7 +140,23 @@ def parity(
         Path | None, typer.Option("--html", metavar="FILE", help="Write the report there too, as a page.")
     ] = None,
     replay_file: Annotated[
-        Path | None, typer.Option("--replay", metavar="FILE", help="Re-run the failing run that was saved there.")
+        Path | None,
+        typer.Option(
+            "--replay",
+            metavar="FILE",
+            help="Re-run the failing run that was saved there. The file names functions. They are imported and called "
+            "if --allow names their modules, or if you agree when you are asked.",
+            rich_help_panel=REPLAY,
+        ),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE",
+            help="A module or package whose functions --replay may import, which runs its code, and call; may be "
+            "repeated. Functions of arrays in jax, torch and pullback need none.",
+            rich_help_panel=REPLAY,
+        ),
     ] = None,
 ) -> None:
     """Compare gradients, leaf by leaf: ours with jax.grad and torch on one MNIST batch, or those of your own rule.
@@ -159,7 +177,7 @@ def parity(
     save_capsule = None
     try:
         if replay_file is not None:
-            report = replay_run(replay_file)
+            report = replay_as_allowed(replay_file, allow or [])
         elif rule is not None:
             options = {name: given[name] for name in PASSED_ON if name in given}
             report, save_capsule = check_rule(rule, reference, torch, args or "", options)
@@ -207,7 +225,9 @@ def _check_mnist(
 
 def _write(option: str, file: Path | None, text: Callable[[], str]) -> None:
     if file is not None:
+        content = text()
         try:
-            write_whole(file, text())
+            with tidily():
+                write_whole(file, content)
         except OSError as error:
             refuse(f"{option}: cannot write {file}: {error.strerror}")

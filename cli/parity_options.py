@@ -3,6 +3,7 @@
 from .terminal import refuse
 
 MNIST, RULE = "Our gradients on MNIST", "A rule of your own, with --rule"
+REPLAY = "A failing run again, with --replay"
 OUTPUT = ("--json", "--html")
 MANY_PANEL = "Our gradients on MNIST, in many processes"
 MANY = ("--coordinator", "--num-processes", "--process-id", "--detect")
@@ -11,7 +12,7 @@ OPTIONS = {
         *("--reference", "--torch", "--args", "--static-argnums", "--nondiff", "--checks", "--dtypes", "--trusted"),
         *("--arithmetic", "--allow-unjudged", "--device", "--precision", "--seed", "--capsule", *OUTPUT),
     ),
-    "--replay": OUTPUT,
+    "--replay": ("--allow", *OUTPUT),
     MNIST: (
         "--batch-size",
         "--hidden",
@@ -33,6 +34,7 @@ def refuse_what_does_not_go_together(given: list[str]) -> None:
     job = next((option for option in ("--replay", "--rule") if option in given), MNIST)
     for option in given:
         if option not in (job, *OPTIONS[job]):
-            refuse(f"{option} needs --rule" if job == MNIST else f"{option} does not go with {job}")
+            needed = "--replay" if option == "--allow" else "--rule"
+            refuse(f"{option} needs {needed}" if job == MNIST else f"{option} does not go with {job}")
     if job == "--rule" and "--args" not in given:
         refuse("--rule needs --args, which names the arguments to check it at")

@@ -1,13 +1,15 @@
-"""A rule of the user's own, named on the command line: checked, saved where it fails, and run again."""
+"""A rule of the user's own, named on the command line: checked, and saved where it fails."""
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pullback.ending import tidily
+
 from .by_name import arguments_named, function_named, make_importable
+from .saved_run import replay_command
 from .terminal import progress, refuse
 
 if TYPE_CHECKING:
@@ -39,14 +41,6 @@ def check_rule(
     return report, lambda path: save_capsule(path, report, args=positional, **names, **saved)
 
 
-def replay_run(file: Path) -> "Report":
-    make_importable()
-    from pullback.parity.capsule import replay
-
-    with progress():
-        return replay(file)
-
-
 def _read(options: dict[str, Any]) -> dict[str, Any]:
     """The options as `parity.check` takes them."""
     read = dict(options)
@@ -65,10 +59,14 @@ def _read(options: dict[str, Any]) -> dict[str, Any]:
 
 def save_run(save_capsule: Callable[[Path], None], file: Path) -> None:
     """Says where the failing run is. That it could not be saved is no reason to hide the verdict: a note."""
+    from pullback.parity.capsule import modules_to_allow
+    from pullback.parity.case.saved_run import read_run
+
     try:
-        save_capsule(file)
-    except (OSError, ValueError) as error:
+        with tidily():
+            save_capsule(file)
+        again = replay_command(file, modules_to_allow(read_run(file)))
+    except (ImportError, OSError, ValueError) as error:
         typer.echo(f"note: this run is not saved: {error}", err=True)
     else:
-        again = f"pullback parity --replay {shlex.quote(str(file))}"
         typer.echo(f"pullback: this run is saved; to re-run it: {again}", err=True)

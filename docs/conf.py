@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 # What lies outside of docs/ and is a page too: copied beside the pages, where git does not see it.
 COPIED = {
     "notebooks": sorted((ROOT / "notebooks").glob("*.ipynb")),
-    "project": [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"],
+    "project": [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md"],
 }
 for folder, files in COPIED.items():
     copies = ROOT / "docs" / folder

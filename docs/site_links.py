@@ -31,7 +31,7 @@ def page_of(path: str) -> str | None:
     folder, name = posixpath.split(path)
     if path == "README.md":
         return "index.md"
-    if path in ("CONTRIBUTING.md", "CHANGELOG.md"):
+    if path in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"):
         return f"project/{path}"
     if folder == "notebooks" and name.endswith(".ipynb"):
         return path

@@ -1,7 +1,19 @@
 """Hand-written gradients in JAX that can be read, are proven right, and run fast."""
 
-import importlib
-from typing import TYPE_CHECKING
+import sys
+
+# While `python -m pullback.parity` looks for that module, argv begins with -m. Python has put the current folder first
+# on the path, and before anything else is imported it goes: a `json.py` or a `torch.py` there would run.
+_started = sys.orig_argv[-len(sys.argv)].removeprefix("-m") if sys.argv[:1] == ["-m"] else ""
+if _started.split(".")[0] == __name__ and not sys.flags.safe_path:
+    del sys.path[0]
+if _started == f"{__name__}.parity":  # which imports jax before it comes to the command
+    from pullback.ending import listen
+
+    listen()
+
+import importlib  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
 
 if TYPE_CHECKING:
     from pullback import data as data

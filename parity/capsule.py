@@ -1,9 +1,10 @@
 """A failing run in one file, to be re-run elsewhere.
 
 The file is an .npz: the arrays, and one JSON text with all the rest. It holds no code and no pickles, but names of
-functions, which a replay imports and calls: replay what you trust, as you would run it.
+functions, which a replay imports and calls: only those in modules that you allow (`case/saved_names.py`).
 """
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -19,12 +20,14 @@ import jax
 import numpy as np
 
 from ._check import CHECKS, check
-from .case.saved_values import ARRAYS, CapsuleError, decode, encode, import_by_name, name_of
+from .case.saved_file import TEXT, refuse_too_large
+from .case.saved_names import NotAllowed, as_modules, find_allowed, refuse_never
+from .case.saved_run import SCHEMA, SavedRun, read_run
+from .case.saved_values import ARRAYS, CapsuleError, decode, encode, import_by_name, name_of, parts_of
 from .probes.probe import Probe
 from .report.report import Report
 from .verdict.evaluation import Trusted
 
-SCHEMA = 1
 SLICE = 1_000_000  # bytes of arrays; of more, the first rows are kept if they fail alike
 
 
@@ -54,9 +57,10 @@ def save_capsule(
     Arguments as for `check`; a function also as the text `package.module:function`. Arrays of more than SLICE bytes are
     cut to the first rows (those that share the first one's leading axis), if the check fails with the same culprits.
 
-    Raises CapsuleError for a function that cannot be imported by name (a lambda, one in another function or __main__),
-    for an argument that is no array, random key, number, text or function, nor a tuple, list or dict of them, and for a
-    probe of your own; OSError if the file cannot be written.
+    Raises CapsuleError for a function that cannot be imported by name (a lambda, one in another function or __main__)
+    or that no replay runs (one of Python's own, `math.sin` say), for an argument that is no array, random key, number,
+    text or function, nor a tuple, list or dict of them, for a probe of your own, and for arguments that are too large
+    (268 million bytes of arrays, 4 million characters of the rest); OSError if the file cannot be written.
     """
     given = {"rule": rule, "reference": reference, "torch": torch}
     names = {role: name_of(role, function) for role, function in given.items() if function is not None}
@@ -70,16 +74,20 @@ def save_capsule(
     options |= {"precision": precision, "seed": seed}
     inputs, report = _first_rows(inputs, report, lambda cut: _run(_import_all(names), cut, options))
     arrays: dict[str, Any] = {}
+    encoded = {name: encode(value, name, arrays) for name, value in inputs.items()}
+    refuse_never(names.values())
+    refuse_never(name for node in encoded.values() for kind, name in parts_of(node) if kind == "function")
     contents = {
         "schema": SCHEMA,
         "functions": names,
-        "inputs": {name: encode(value, name, arrays) for name, value in inputs.items()},
+        "inputs": encoded,
         "options": options,
         "here": _here(),
         "failed": _failures(report),
     }
-    buffer = io.BytesIO()
-    arrays["capsule"] = np.array(json.dumps(contents))
+    buffer, text = io.BytesIO(), json.dumps(contents)
+    refuse_too_large(text, list(arrays.values()))
+    arrays[TEXT] = np.array(text)
     np.savez_compressed(buffer, **arrays)
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -90,29 +98,66 @@ def save_capsule(
         temporary.unlink(missing_ok=True)
 
 
-def replay(path: str | os.PathLike[str]) -> Report:
+def replay(path: str | os.PathLike[str], allow: str | Sequence[str] = ()) -> Report:
     """Import the functions that the capsule at path names and check them again: same arguments, seed, precision, x64.
+
+    allow: the modules whose functions may be imported and called, and packages with all that is in them: "my_ops".
+    Importing a module runs its code. Functions of arrays in `pullback.functional`, `jax.numpy`, `jax.lax`, `jax.nn`,
+    `jax.scipy`, `jax.random` and `torch.nn.functional` need no such word. Never called are Python's own modules, and
+    the functions of jax, NumPy and torch that read or write files.
 
     The report's `about` says what failed then, and which versions and flags have changed.
 
-    Raises CapsuleError for a file that is no capsule, a damaged one, one of a newer schema, and for a function that
-    cannot be imported here; and what `check` raises.
+    Raises CapsuleError for a file that is no capsule, a damaged or too large one, one of a newer schema, for functions
+    that are not allowed (it lists them) and for one that cannot be imported here; ValueError for what `allow` cannot
+    be; and what `check` raises.
     """
-    contents, arrays = _read(path)
+    run, modules = read_run(path), as_modules(allow)
     try:
-        functions = _import_all(contents["functions"])
-        inputs = {name: decode(node, arrays) for name, node in contents["inputs"].items()}
-        options, then, failures = contents["options"], contents["here"], contents["failed"]
-        precision, x64 = then["matmul precision"], then["x64"]
+        return replay_run(run, modules)
+    except NotAllowed as error:
+        listed = ", ".join(f"{role} {name}" for role, name in run.named.items())
+        again = f"replay(path, allow={[*modules, *error.modules]})"
+        raise CapsuleError(
+            f"{path} names functions, which a replay imports and calls: {listed}. Not allowed so far: {error}. If you "
+            f"trust them: {again}"
+        ) from None
+
+
+def replay_run(run: SavedRun, allow: Sequence[str]) -> Report:
+    """As `replay`, of what `read_run` has read. Raises NotAllowed, before it imports anything."""
+    path, options, then = run.path, run.options, run.here
+    try:
+        functions = find_allowed(run.named.values(), allow)
+    except NotAllowed:
+        raise
     except ImportError as error:
         raise CapsuleError(f"{path} needs what is not here: {error}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CapsuleError(f"{path} is a damaged capsule") from error
-    with jax.default_matmul_precision(precision), jax.enable_x64(x64):
-        report, now = _run(functions, inputs, options), _here()
+    except CapsuleError as error:
+        raise CapsuleError(f"{path}: {error}") from error
+    with contextlib.ExitStack() as settings:
+        try:
+            inputs = {name: decode(node, run.arrays, functions) for name, node in run.inputs.items()}
+            settings.enter_context(jax.default_matmul_precision(then["matmul precision"]))
+            settings.enter_context(jax.enable_x64(then["x64"]))
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise CapsuleError(f"{path} is a damaged capsule") from error
+        roles = {role: functions[name] for role, name in run.functions.items()}
+        report, now = _run(roles, inputs, options), _here()
     changed = "; ".join(f"{n} was {then.get(n)}, is {now.get(n)}" for n in then | now if then.get(n) != now.get(n))
-    about = {"failed then": "; ".join(failures[:3]) or "nothing", "changed": changed or "nothing"}
+    about = {"failed then": "; ".join(run.failed[:3]) or "nothing", "changed": changed or "nothing"}
     return dataclasses.replace(report, about=report.about | about)
+
+
+def modules_to_allow(run: SavedRun) -> tuple[str, ...]:
+    """The modules to allow for a replay of this run, which was made in this process: it imports its functions."""
+    modules: tuple[str, ...] = ()
+    while True:
+        try:
+            find_allowed(run.named.values(), modules)
+            return modules
+        except NotAllowed as error:
+            modules += error.modules
 
 
 def _import_all(names: dict[str, str]) -> dict[str, Any]:
@@ -127,9 +172,10 @@ def _run(functions: dict[str, Any], inputs: dict[str, Any], options: dict[str, A
 def _first_rows(inputs: dict[str, Any], report: Report, run: Callable[[dict[str, Any]], Report]) -> tuple[Any, Report]:
     """The inputs cut to their first rows, and the report on those; the given ones if small, or if others fail then."""
     arrays = [leaf for leaf in jax.tree.leaves(inputs) if isinstance(leaf, ARRAYS)]
-    total, leading = sum(leaf.nbytes for leaf in arrays), arrays[0].shape[:1]  # a report is on at least one
-    if total <= SLICE or not leading:
+    total = sum(leaf.nbytes for leaf in arrays)
+    if total <= SLICE or not arrays[0].shape:
         return inputs, report
+    leading = arrays[0].shape[:1]
 
     def shares(leaf: Any) -> bool:
         return isinstance(leaf, ARRAYS) and leaf.shape[:1] == leading
@@ -159,19 +205,3 @@ def _failures(report: Report) -> list[str]:
     wrong = [(row, who, d.problem) for row in report.rows for who, d in row.deviations.items() if d.problem]
     lines = [f"{row.check} {row.leaf}: {who} {row.diagnosis.get(who, problem)}" for row, who, problem in wrong]
     return lines + [f"{f.check} {f.about}: {f.text}" for f in report.findings if f.status == "FAIL"]
-
-
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The JSON part and the arrays. Raises CapsuleError."""
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        contents = json.loads(str(arrays.pop("capsule")))
-        newer = contents["schema"] > SCHEMA
-    except OSError as error:
-        raise CapsuleError(f"cannot read the capsule {path}: {error.strerror or error}") from error
-    except Exception as error:
-        raise CapsuleError(f"{path} is no capsule, or a damaged one") from error
-    if newer:
-        raise CapsuleError(f"{path} has schema {contents['schema']}, newer than {SCHEMA}: update pullback to read it")
-    return contents, arrays

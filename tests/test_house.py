@@ -28,7 +28,10 @@ MAY_IMPORT = {
         "pullback.data",
         "pullback.parallel",
     },
-    "cli": {"jax", "rich", "typer", "pullback.data", "pullback.functional", "pullback.parallel", "pullback.parity"},
+    "cli": {
+        *("jax", "rich", "typer"),
+        *("pullback.data", "pullback.ending", "pullback.functional", "pullback.parallel", "pullback.parity"),
+    },
 }
 # `python -m pullback.parity` is the command, so this one file knows it.
 EXCEPTIONS = {

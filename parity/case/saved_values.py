@@ -3,6 +3,7 @@
 import importlib
 import operator
 import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -10,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 ARRAYS: tuple[type, ...] = (jax.Array, np.ndarray, np.generic)
+_KINDS = "biufcSUmM"  # of dtypes that NumPy's file format keeps without a pickle; no records
+_DEEPEST = 64  # trees of arguments within trees
 
 
 class CapsuleError(ValueError):
@@ -55,9 +58,9 @@ def encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> dict[str, An
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         data = encode(jax.random.key_data(value), name, arrays)
         return {"random key": data, "impl": str(jax.random.key_impl(value))}
-    if isinstance(value, ARRAYS) and not jnp.issubdtype(value.dtype, jax.dtypes.extended) and not value.dtype.hasobject:
+    if isinstance(value, ARRAYS) and _can_be_kept(value.dtype):
         array, key = np.asarray(value), f"array{len(arrays)}"
-        foreign = array.dtype.isbuiltin == 2  # NumPy's file format does not know bfloat16 and its like: their bits
+        foreign = _is_foreign(array.dtype)  # NumPy's file format does not know bfloat16 and its like: their bits
         arrays[key] = array.view(f"u{array.itemsize}") if foreign else array
         return {"array": key, "dtype": array.dtype.name if foreign else None}
     if value is None or type(value) in (bool, int, float, str):
@@ -72,17 +75,60 @@ def encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> dict[str, An
     raise CapsuleError(f"{name} is a {type(value).__name__}: a capsule takes {kinds}")
 
 
-def decode(node: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
-    ((kind, content),) = ((kind, content) for kind, content in node.items() if kind not in ("dtype", "impl"))
+def _is_foreign(dtype: np.dtype) -> bool:
+    return dtype.isbuiltin == 2
+
+
+def _can_be_kept(dtype: Any) -> bool:
+    return not jnp.issubdtype(dtype, jax.dtypes.extended) and (_is_foreign(dtype) or dtype.kind in _KINDS)
+
+
+def parts_of(node: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
+    """The names of the arrays and of the functions in a value that `encode` wrote: ("array", "array0"), ...
+
+    Raises ValueError for what `encode` would not have written.
+    """
+    if not isinstance(node, dict) or depth > _DEEPEST:
+        raise ValueError("no value of a capsule")
+    match list(node.items()):
+        case [("array", str(name)), ("dtype", None | str())]:
+            yield "array", name
+        case [("random key", content), ("impl", str())]:
+            yield from parts_of(content, depth + 1)
+        case [("function", str(name))]:
+            yield "function", name
+        case [("value", None | bool() | int() | float() | str())]:
+            pass
+        case [("tuple" | "list", list(items))]:
+            for item in items:
+                yield from parts_of(item, depth + 1)
+        case [("dict", dict(items))]:
+            for item in items.values():
+                yield from parts_of(item, depth + 1)
+        case _:
+            raise ValueError("no value of a capsule")
+
+
+def decode(node: dict[str, Any], arrays: Mapping[str, np.ndarray], functions: Mapping[str, Any]) -> Any:
+    """The value that `encode` wrote as `node`. functions: those that `parts_of` names, by their names."""
+    kind, content = next(iter(node.items()))
     if kind == "array":
-        array = arrays[content]
-        return (array.view(jnp.dtype(node["dtype"])) if node["dtype"] else array)[()]
+        return _as_it_was(arrays[content], node["dtype"])
     if kind == "random key":
-        return jax.random.wrap_key_data(decode(content, arrays), impl=node["impl"])
+        return jax.random.wrap_key_data(decode(content, arrays, functions), impl=node["impl"])
     if kind == "value":
         return content
     if kind == "function":
-        return import_by_name(content)
+        return functions[content]
     if kind == "dict":
-        return {key: decode(item, arrays) for key, item in content.items()}
-    return {"tuple": tuple, "list": list}[kind](decode(item, arrays) for item in content)
+        return {key: decode(item, arrays, functions) for key, item in content.items()}
+    return {"tuple": tuple, "list": list}[kind](decode(item, arrays, functions) for item in content)
+
+
+def _as_it_was(array: np.ndarray, foreign: str | None) -> Any:
+    if foreign is not None:
+        dtype = jnp.dtype(foreign)
+        if not _is_foreign(dtype) or array.dtype != np.dtype(f"u{dtype.itemsize}"):
+            raise ValueError(f"no bits of {foreign}")
+        array = array.view(dtype)
+    return array[()]

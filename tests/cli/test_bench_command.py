@@ -1,6 +1,7 @@
 """`pullback bench`: what it refuses, and that it starts the benchmarks; what they do: tests/test_benchmarks.py."""
 
 import importlib.util
+import io
 import subprocess
 import sys
 
@@ -50,17 +51,23 @@ def test_an_unknown_workload_is_refused():
 def test_what_is_asked_for_is_passed_on(run, monkeypatch, tmp_path):
     started = []
 
-    def start(command):
-        started.append(command)
-        return subprocess.CompletedProcess(command, 1)
+    class Worker:
+        stdin = io.BytesIO()
 
-    monkeypatch.setattr(subprocess, "run", start)
+        def __init__(self, command, env, **_):
+            started.append(command)
+            assert env["PYTHONSAFEPATH"] == "1"
+
+        def wait(self, *_):
+            return 1
+
+    monkeypatch.setattr(subprocess, "Popen", Worker)
     file, plot = str(tmp_path / "b.json"), str(tmp_path / "b.png")
     names = ["--workload", "lesson", "--workload", "cold"]
     result = run("bench", *names, "--quick", "--rounds", "2", "--json", file, "--plot", plot)
     (command,) = started
-    assert command[:3] == [sys.executable, "-m", "pullback.benchmarks"]
-    assert command[3:] == [*names, "--quick", "--rounds", "2", "--json", file, "--plot", plot]
+    assert command[:4] == [sys.executable, "-m", "pullback.benchmarks", "--end-with-stdin"]
+    assert command[4:] == [*names, "--quick", "--rounds", "2", "--json", file, "--plot", plot]
     assert result.exit_code == 1, "the exit code of what was started"
 
 

@@ -11,9 +11,9 @@ def importable(rules):
     make_importable()
 
 
-def test_the_current_folder_comes_first_and_once(rules):
+def test_the_current_folder_comes_last_and_once(rules):
     make_importable()
-    assert sys.path[0] == str(rules) and sys.path.count(str(rules)) == 1
+    assert sys.path[-1] == str(rules) and sys.path.count(str(rules)) == 1
 
 
 def test_function():

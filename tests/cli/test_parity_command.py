@@ -150,8 +150,9 @@ def test_a_wrong_rule_is_1_and_can_be_run_again(run, rules):
     result = run(*RULE, "--rule", "my_rules:wrong", "--reference", "my_rules:plain", "--seed", "3")
     assert result.exit_code == 1
     assert result.stdout.splitlines()[-1].endswith("Wrong: rule.")
-    assert result.stderr == ("pullback: this run is saved; to re-run it: pullback parity --replay parity-capsule.npz\n")
-    again = run("parity", "--replay", "parity-capsule.npz", "--json", "again.json")
+    command = ["parity", "--replay", "parity-capsule.npz", "--allow", "my_rules"]
+    assert result.stderr == f"pullback: this run is saved; to re-run it: pullback {' '.join(command)}\n"
+    again = run(*command, "--json", "again.json")
     assert again.exit_code == 1 and again.stderr == ""
     assert again.stdout.splitlines()[-1] == result.stdout.splitlines()[-1]
     assert "seed 3" in again.stdout and re.search(r"failed then +float32 x_bar: rule", again.stdout)
@@ -159,11 +160,13 @@ def test_a_wrong_rule_is_1_and_can_be_run_again(run, rules):
 
 
 def test_replay_of_a_rule_that_was_put_right_is_0(run, rules):
-    assert run(*RULE, "--rule", "my_rules:wrong", "--capsule", "a b.npz").stderr.endswith("--replay 'a b.npz'\n")
+    assert run(*RULE, "--rule", "my_rules:wrong", "--capsule", "a b.npz").stderr.endswith(
+        "--replay 'a b.npz' --allow my_rules\n"
+    )
     import my_rules  # pyright: ignore[reportMissingImports]
 
     my_rules.wrong = my_rules.plain
-    assert run("parity", "--replay", "a b.npz").exit_code == 0
+    assert run("parity", "--replay", "a b.npz", "--allow", "my_rules").exit_code == 0
 
 
 def test_a_capsule_that_cannot_be_saved_is_a_note(run, rules):

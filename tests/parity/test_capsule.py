@@ -97,7 +97,7 @@ def test_a_replay_is_the_same_run(rules, tmp_path, calls, dtype):
     report = failing(rules.wrong, x, reference=rules.plain, seed=5)
     path = tmp_path / "capsule.npz"
     save_capsule(path, report, rules.wrong, [x], reference=rules.plain, checks=["values"], seed=5)
-    again = replay(path)
+    again = replay(path, "capsule_rules")
     ((rule, replayed), options) = calls[0]
     assert rule is rules.wrong and options["reference"] is rules.plain
     assert replayed.dtype == x.dtype and replayed.tobytes() == x.tobytes()
@@ -136,7 +136,7 @@ def test_trees_of_arguments(rules, tmp_path, monkeypatch):
     save_capsule(
         path, report, rules.wrong, args, static_argnums=(1, -1), kwargs={"axis": 0}, torch_kwargs={"dim": X, "n": None}
     )
-    replay(path)
+    replay(path, "capsule_rules")
     _rule, tree, *rest, whole, dtype = given["args"]
     assert rest == ["mean", 3, rules.plain, 0.1, True] and type(rest[-1]) is bool and dtype is jnp.float32
     assert whole.tolist() == [0, 1, 2] and whole.dtype == np.arange(3).dtype
@@ -155,7 +155,7 @@ def test_what_is_not_differentiated_and_your_own_cotangents(rules, tmp_path, cal
     path = tmp_path / "capsule.npz"
     report = failing(rules.wrong_times_x, x, w, **options)
     save_capsule(path, report, rules.wrong_times_x, (x, w), checks=["values"], **options)
-    again = replay(path)
+    again = replay(path, "capsule_rules")
     ((_, replayed_x, _), given) = calls[0]
     assert given["nondiff"] == ["w"] and np.array_equal(given["cotangents"], own)
     assert given["cotangents"].dtype == np.float32 and np.array_equal(replayed_x, x)
@@ -171,7 +171,7 @@ def test_your_own_cotangents_are_cut_with_the_rows_that_they_are_for(rules, tmp_
     report = failing(rules.wrong_times_x, x, w, cotangents=own)
     save_capsule(path, report, rules.wrong_times_x, (x, w), **options)
     assert [a.shape for a in saved(path)] == [(3, 2), (2, 3), (3, 3)], "24 bytes of w leave room for 3 rows of 20"
-    assert replay(path).culprits == ["rule"]
+    assert replay(path, "capsule_rules").culprits == ["rule"]
 
 
 def test_a_capsule_from_before_there_were_cotangents(path):
@@ -179,7 +179,7 @@ def test_a_capsule_from_before_there_were_cotangents(path):
         del contents["options"]["nondiff"], contents["inputs"]["cotangents"]
 
     rewrite(path, older)
-    assert replay(path).culprits == ["rule"]
+    assert replay(path, "capsule_rules").culprits == ["rule"]
 
 
 def test_a_probe_of_your_own_is_refused(rules, tmp_path):
@@ -196,7 +196,7 @@ def test_flags_hold_again_and_changes_are_said(rules, tmp_path, calls, monkeypat
     with jax.default_matmul_precision("highest"), jax.enable_x64(True):
         save_capsule(path, report, rules.wrong, (X,), checks=["values"])
     monkeypatch.setenv("XLA_FLAGS", "--xla_two=2")
-    again = replay(path)
+    again = replay(path, "capsule_rules")
     assert calls[0][1]["precision"] == "highest" and calls[0][1]["x64"]
     assert again.about["changed"] == "XLA_FLAGS was --xla_one=1, is --xla_two=2"
 
@@ -264,7 +264,7 @@ def test_large_arguments_are_cut_to_rows_that_fail_alike(rules, tmp_path, monkey
     report = failing(rules.wrong_times, x, w)
     save_capsule(path, report, rules.wrong_times, (x, w), checks=["values"])
     assert [a.shape for a in saved(path)] == [(3, 2), (2, 3)], "24 bytes of w leave room for 3 rows of x"
-    assert replay(path).culprits == ["rule"]
+    assert replay(path, "capsule_rules").culprits == ["rule"]
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_what_is_no_capsule(path, tmp_path):
     whole = path.read_bytes()
     other = tmp_path / "other.npz"
     with pytest.raises(CapsuleError, match="cannot read the capsule .*other.npz: No such file or directory"):
-        replay(other)
+        replay(other, "capsule_rules")
     np.save(tmp_path / "array.npy", X)
     np.savez(tmp_path / "arrays.npz", X)
     contents = [b"", b"text", whole[: len(whole) // 2], (tmp_path / "array.npy").read_bytes()]
@@ -311,13 +311,13 @@ def test_what_is_no_capsule(path, tmp_path):
     for content in contents:
         other.write_bytes(content)
         with pytest.raises(CapsuleError, match="other.npz is no capsule, or a damaged one"):
-            replay(other)
+            replay(other, "capsule_rules")
 
 
 def test_a_newer_schema(path):
     rewrite(path, lambda contents: contents.update(schema=2))
     with pytest.raises(CapsuleError, match="capsule.npz has schema 2, newer than 1: update pullback to read it"):
-        replay(path)
+        replay(path, "capsule_rules")
 
 
 @pytest.mark.parametrize(
@@ -332,14 +332,14 @@ def test_a_newer_schema(path):
 def test_a_damaged_text(path, change):
     rewrite(path, change)
     with pytest.raises(CapsuleError, match="capsule.npz is a damaged capsule"):
-        replay(path)
+        replay(path, "capsule_rules")
 
 
 def test_a_function_that_is_gone(path, tmp_path):
     (tmp_path / "capsule_rules.py").unlink()
     del sys.modules["capsule_rules"]
     with pytest.raises(CapsuleError, match="needs what is not here: cannot import capsule_rules: ModuleNotFoundError"):
-        replay(path)
+        replay(path, "capsule_rules")
 
 
 def test_a_capsule_that_cannot_be_written_leaves_the_old_one(path, rules, monkeypatch):

@@ -1,15 +1,20 @@
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from pullback.parity.case.leaves import same_bits
-from pullback.parity.case.saved_values import CapsuleError, decode, encode, import_by_name, name_of
+from pullback.parity.case.saved_values import CapsuleError, decode, encode, import_by_name, name_of, parts_of
 
 
 def there_and_back(value):
-    arrays = {}
-    return decode(encode(value, "args[0]", arrays), arrays)
+    arrays: dict[str, np.ndarray] = {}
+    node = json.loads(json.dumps(encode(value, "args[0]", arrays)))
+    parts = list(parts_of(node))
+    assert [name for kind, name in parts if kind == "array"] == list(arrays)
+    return decode(node, arrays, {name: import_by_name(name) for kind, name in parts if kind == "function"})
 
 
 @pytest.mark.parametrize(
