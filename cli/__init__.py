@@ -5,6 +5,16 @@ import sys
 
 def main() -> None:
     """Entry point of the `pullback` command."""
+    from .ending import ended, open_what_is_closed
+    from .watching import runs_code_of_the_user, watched
+
+    if sys.stdout is None or not runs_code_of_the_user(sys.argv[1:]):
+        sys.exit(ended(_run))
+    open_what_is_closed()
+    sys.exit(watched(lambda: ended(_run)))
+
+
+def _run() -> None:
     try:
         from .app import app
     except ImportError as error:

@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from pullback.data import DataError, cache_dir, cached_files, load_mnist
+from pullback.names import printable
 
 from .bench_command import bench
+from .ending import guarded
 from .parity_command import SOURCE_HELP, parity
 from .terminal import plain_notes, refuse
 
@@ -36,11 +38,12 @@ def pullback(
     pass
 
 
-app.command()(parity)
-app.command()(bench)
+app.command()(guarded(parity))
+app.command()(guarded(bench))
 
 
 @app.command()
+@guarded
 def data(source: Annotated[str, typer.Option(help=SOURCE_HELP)] = "auto") -> None:
     """Fetch MNIST, verify it, and say what is where.
 
@@ -51,13 +54,15 @@ def data(source: Annotated[str, typer.Option(help=SOURCE_HELP)] = "auto") -> Non
             mnist = load_mnist(source)
         except DataError as error:
             refuse(error)
-    typer.echo(f"source  {mnist.source}")
+    typer.echo(f"source  {printable(mnist.source)}")
     for name in ("train", "valid", "test"):
         images, labels = getattr(mnist, name)
         typer.echo(f"{name:<7} {len(images):>6,} images of 784 uint8 pixels, labels {sorted(set(labels.tolist()))}")
     pixels = mnist.train.images.astype("float32") / 256
     typer.echo(f"moments of train, of uint8 / 256: mean {pixels.mean():.8f}, std {pixels.std():.8f}")
     folder = cache_dir()
-    typer.echo(f"cache   {folder}" + ("" if folder.is_dir() else " (does not exist yet)"))
+    typer.echo(f"cache   {printable(str(folder))}" + ("" if folder.is_dir() else " (does not exist yet)"))
     for path, verified in cached_files():
-        typer.echo(f"        {path.name}  {path.stat().st_size:,} bytes, {'verified' if verified else 'DAMAGED'}")
+        typer.echo(
+            f"        {printable(path.name)}  {path.stat().st_size:,} bytes, {'verified' if verified else 'DAMAGED'}"
+        )

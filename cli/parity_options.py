@@ -3,7 +3,7 @@
 from .terminal import refuse
 
 MNIST, RULE = "Our gradients on MNIST", "A rule of your own, with --rule"
-OUTPUT = ("--json", "--html")
+OUTPUT = ("--json", "--html", "--timeout")
 MANY_PANEL = "Our gradients on MNIST, in many processes"
 MANY = ("--coordinator", "--num-processes", "--process-id", "--detect")
 OPTIONS = {

@@ -18,6 +18,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from pullback.files import write_whole
+
 from ._check import CHECKS, check
 from .case.saved_values import ARRAYS, CapsuleError, decode, encode, import_by_name, name_of
 from .probes.probe import Probe
@@ -81,13 +83,7 @@ def save_capsule(
     buffer = io.BytesIO()
     arrays["capsule"] = np.array(json.dumps(contents))
     np.savez_compressed(buffer, **arrays)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(buffer.getvalue())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(Path(path), buffer.getvalue())
 
 
 def replay(path: str | os.PathLike[str]) -> Report:
@@ -100,6 +96,7 @@ def replay(path: str | os.PathLike[str]) -> Report:
     """
     contents, arrays = _read(path)
     try:
+        _ = contents["functions"]["rule"]  # the others need not be there
         functions = _import_all(contents["functions"])
         inputs = {name: decode(node, arrays) for name, node in contents["inputs"].items()}
         options, then, failures = contents["options"], contents["here"], contents["failed"]

@@ -22,11 +22,23 @@ MAY_IMPORT = {
         "rich",
         "scipy",
         "torch",
+        "pullback.files",
         "pullback.functional",
         "pullback.data",
+        "pullback.names",
         "pullback.parallel",
     },
-    "cli": {"jax", "rich", "typer", "pullback.data", "pullback.functional", "pullback.parallel", "pullback.parity"},
+    "cli": {
+        "jax",
+        "rich",
+        "typer",
+        "pullback.data",
+        "pullback.files",
+        "pullback.functional",
+        "pullback.names",
+        "pullback.parallel",
+        "pullback.parity",
+    },
 }
 # `python -m pullback.parity` is the command, so this one file knows it.
 EXCEPTIONS = {

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pullback.cli.files import cannot_be_written, write_whole
+from pullback.files import cannot_be_written, write_whole
 
 
 def test_cannot_be_written(tmp_path):
