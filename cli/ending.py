@@ -5,12 +5,10 @@ Only the standard library is imported here: `main` uses it before anything else 
 
 import codecs
 import contextlib
-import functools
 import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
 
 from pullback.names import printable
 
@@ -51,22 +49,6 @@ def ended(command: Callable[[], object]) -> int:
         say("this is a mistake in pullback, and no verdict; please report it, with the lines above")
         code = COULD_NOT_RUN
     return _flushed(code if isinstance(code, int) else COULD_NOT_RUN if code else 0)
-
-
-def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """A command of the app that ends as `ended` says, before typer, which knows only 0 and 1, hears of it."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **options: Any) -> None:
-        import typer
-
-        try:
-            command(*args, **options)
-            sys.stdout.flush()
-        except (KeyboardInterrupt, OSError) as error:
-            raise typer.Exit(code_of(error)) from None
-
-    return run
 
 
 def code_of(error: KeyboardInterrupt | OSError) -> int:

@@ -63,11 +63,8 @@ class _Screen(Console):
 
 def show(shown: object) -> str:
     """Prints it; why it could not be printed, in words, or "". That its reader has left is no reason."""
-    screen = console()
-    with screen.capture() as caught:
-        screen.print(shown)
     try:
-        sys.stdout.write(caught.get())
+        console().print(shown)
         sys.stdout.flush()
     except BrokenPipeError:
         print_no_more()
