@@ -49,6 +49,7 @@ def watched(work: Callable[[], int]) -> int:
     _worker.line = there
     threading.Thread(target=_leave_with_the_watcher, args=(there,), daemon=True).start()
     code = work()
+    tell("left", " ".join(map(str, descendants(os.getpid()))))
     tell("code", str(code))
     return code
 
@@ -65,7 +66,10 @@ _worker = _Worker()
 
 
 def tell(kind: str, text: str) -> None:
-    """Tells the process that watches, if there is one: `at` and what is done now, `limit` and seconds, `code`."""
+    """Tells the process that watches, if there is one.
+
+    kind: `at`, what is done now; `limit`, in seconds; `left`, the processes that are to end with this one; `code`.
+    """
     if kind == "at":
         _worker.at = text
     if _worker.line is not None:
@@ -127,8 +131,8 @@ class _Watch:
     signalled: float = 0.0
     is_over: bool = False
     """Whether the worker has no more time."""
-    asked: set[int] = field(default_factory=set)
-    """Processes that were sent a signal, and must not be left."""
+    to_end: set[int] = field(default_factory=set)
+    """Processes that must not be left."""
     _rest: bytes = b""
 
     def until_it_ends(self) -> int:
@@ -143,11 +147,11 @@ class _Watch:
             if late or unheard or self.is_over:
                 self._end_all()
         self._listen(0)  # what it said last
-        end(self.asked - {self.worker})
+        end(self.to_end - {self.worker})
+        if self.signals and (self.code is None or self.signals[-1] != signal.SIGINT):
+            return 128 + self.signals[-1]
         if self.code is not None:
             return self.code
-        if self.signals:
-            return 128 + self.signals[-1]
         if self.is_over:
             say(_late(self.limit or 0, self.at))
         else:
@@ -179,6 +183,8 @@ class _Watch:
             self.at = text
         elif kind == "limit":
             self.limit = float(text)
+        elif kind == "left":
+            self.to_end |= set(map(int, text.split()))
         else:
             self.code = int(text)
 
@@ -196,13 +202,14 @@ class _Watch:
 
     def _pass_interrupt_on(self) -> None:
         """To a worker that did not have it: outside a terminal, this process may be the only one that has."""
-        if self.signals == [signal.SIGINT] and not self.asked and self._since_signal() > 1 and not sys.stdin.isatty():
+        if self.signals == [signal.SIGINT] and not self.to_end and self._since_signal() > 1 and not sys.stdin.isatty():
             self._send(signal.SIGINT)
 
     def _send(self, number: int) -> None:
-        everybody = {self.worker, *descendants(self.worker)}
-        self.asked |= everybody
-        for process in everybody:
+        """To the worker, and then to what it started; a worker that is interrupted tells these itself, or they end."""
+        started = descendants(self.worker)
+        self.to_end |= {self.worker, *started}
+        for process in [self.worker, *(started if number != signal.SIGINT else ())]:
             send(process, number)
 
     def _end_all(self) -> None:

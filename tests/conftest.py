@@ -66,6 +66,7 @@ def pytest_configure(config):
 # eight devices, or starts processes.
 SLOW = {
     *("cli/test_app", "cli/test_parity_command", "cli/test_pytest_plugin", "data/test_fetch"),
+    *("cli/test_ending", "cli/test_outputs", "cli/test_watching", "parity/report/test_names"),
     *(
         "functional/test_activation_stats",
         "functional/test_conv2d",
