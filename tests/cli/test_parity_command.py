@@ -350,7 +350,8 @@ def test_code_that_leaves_is_no_verdict(run, rules, where, how):
 
 @pytest.mark.parametrize(("rule", "code", "said"), [("os_exits", 2, "os._exit"), ("hangs", 2, "--timeout")])
 def test_the_command_is_watched(tmp_path, rules_text, rule, code, said):
-    more = "\n\nimport ctypes, os\n\n\ndef os_exits(x):\n    os._exit(0)\n\n\ndef hangs(x):\n    ctypes.PyDLL(None).sleep(100)\n"
+    more = "\n\nimport ctypes, os\n\n\ndef os_exits(x):\n    os._exit(0)\n"
+    more += "\n\ndef hangs(x):\n    ctypes.PyDLL(None).sleep(100)\n"
     (tmp_path / "my_rules.py").write_text(rules_text + more)
     command = [sys.executable, "-c", "from pullback.cli import main; main()", "parity", "--rule", f"my_rules:{rule}"]
     command += ["--args", "my_rules:ARGS", "--timeout", "10"]
