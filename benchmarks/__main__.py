@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pullback.cli.ending import ended
 from pullback.ending import end_with_standard_input, ends_on_signals, temporary_folder
 
 from . import machine
@@ -83,9 +84,9 @@ def _run_them(names: list[str], asked: argparse.Namespace) -> int:
     import jax
     import torch
 
-    from pullback.cli.files import write_whole
     from pullback.cli.terminal import console, plain_notes
     from pullback.data import SampleDataWarning
+    from pullback.files import is_replaced, write_whole
 
     from . import floor, plot, show
     from .held import NotTheSame
@@ -119,19 +120,25 @@ def _run_them(names: list[str], asked: argparse.Namespace) -> int:
                 screen.print()
                 # Tiny sizes say nothing of the targets.
                 targets = verdicts({} if quick else results, about["machine"]["platform"])
+                whole |= {"workloads": results, "targets": targets}
                 # After each table: a run that is cut off keeps what it has.
-                if asked.json is not None:
-                    whole |= {"workloads": results, "targets": targets}
-                    write_whole(asked.json, json.dumps(whole, indent=1, allow_nan=False) + "\n")
+                if asked.json is not None and is_replaced(asked.json):
+                    write_whole(asked.json, _as_json(whole))
         except NotTheSame as error:
             print(f"pullback: {name}: {error}", file=sys.stderr)
             return 1
     screen.print(show.of_targets(targets), highlight=False)
+    if asked.json is not None and not is_replaced(asked.json):
+        write_whole(asked.json, _as_json(whole))
     if asked.plot is not None:
         plot.save(asked.plot, results)
     return 0
 
 
+def _as_json(whole: dict[str, Any]) -> str:
+    return json.dumps(whole, indent=1, allow_nan=False) + "\n"
+
+
 if __name__ == "__main__":
     with ends_on_signals():
-        sys.exit(main())
+        sys.exit(ended(main))

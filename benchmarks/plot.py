@@ -1,17 +1,20 @@
 """The results as one picture: time over the number of rows, and everybody's ratio to jit(value_and_grad)."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pullback.files import write_whole
+
 from .compare import OURS
 from .row import BASE
 
 
 def save(path: Path, results: dict[str, list[dict[str, Any]]]) -> None:
-    """A PNG."""
+    """A PNG. Raises OSError."""
     ratios = {title: rows for title, rows in results.items() if any(row.get("ratio_to_vg") for row in rows)}
     ratios = {title: rows for title, rows in ratios.items() if not title.startswith("rows, ")}
     bars = sum(1 for rows in ratios.values() for row in rows if row.get("ratio_to_vg"))
@@ -19,7 +22,9 @@ def save(path: Path, results: dict[str, list[dict[str, Any]]]) -> None:
     left, right = figure.subplots(1, 2)
     _times(left, results)
     _ratios(right, ratios)
-    figure.savefig(path, dpi=110, format="png")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110, format="png")
+    write_whole(path, drawn.getvalue())
 
 
 def _times(axes: Axes, results: dict[str, list[dict[str, Any]]]) -> None:

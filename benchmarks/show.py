@@ -4,6 +4,8 @@ from typing import Any
 
 from rich.table import Table
 
+from pullback.names import printable
+
 COLUMNS = {
     "median, ms": "median_ms",
     "min, ms": "min_ms",
@@ -26,7 +28,7 @@ def heading(about: dict[str, dict[str, Any]], floor: dict[str, float], rounds: i
             f"  machine   {machine['cpu']}, {machine['cores']} cores",
             f"  device    {machine['platform']} ({machine['device']}), {machine['products']}; "
             f"torch on {machine['torch_device']}",
-            f"  data      {about['data']['source']}",
+            f"  data      {printable(about['data']['source'])}",
             f"  threads   {machine['threads']} CPUs for everybody, {machine['torch_threads']} threads in torch",
             f"  versions  {versions}",
             f"  flags     {flags}",
@@ -50,7 +52,7 @@ def of_rows(title: str, rows: list[dict[str, Any]]) -> Table:
         table.add_column("")
     for row in rows:
         cells = [_cell(key, row.get(key)) for key in kept.values()]
-        table.add_row(row["name"], *cells, *([row["note"]] if noted else []))
+        table.add_row(row["name"], *cells, *([printable(row["note"])] if noted else []))
     return table
 
 

@@ -31,12 +31,18 @@ def arguments_named(option: str, name: str) -> tuple[tuple[Any, ...], dict[str, 
 
     Refuses, naming the option, what cannot be imported or is something else.
     """
+    from pullback.parity.case.exits import exit_described
+    from pullback.parity.case.progress import step
+
     given = _named(option, name)
     if callable(given):
+        step(f"{option}, {name}()")
         try:
             given = given()
         except Exception as error:
             refuse(f"{option}: {name}() raised {type(error).__name__}: {error}")
+        except SystemExit as error:
+            refuse(f"{option}: {name}() ended Python ({exit_described(error)})")
     match given:
         case list():
             return tuple(given), {}
@@ -49,8 +55,10 @@ def arguments_named(option: str, name: str) -> tuple[tuple[Any, ...], dict[str, 
 
 
 def _named(option: str, name: str) -> Any:
+    from pullback.parity.case.progress import step
     from pullback.parity.case.saved_values import import_by_name
 
+    step(f"{option}, importing {name}")
     try:
         return import_by_name(name)
     except ImportError as error:

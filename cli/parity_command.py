@@ -1,21 +1,23 @@
 """`pullback parity`: of our gradients on MNIST, of a rule that a user names, or of a saved failing run."""
 
-import json
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pullback.data import DataError
-from pullback.ending import tidily
+from pullback.ending import Ended
 
-from .files import write_whole
+from .outputs import deliver
 from .parity_options import MANY_PANEL, MNIST, REPLAY, RULE, refuse_what_does_not_go_together
 from .rule import PASSED_ON, check_rule, save_run
 from .saved_run import replay_as_allowed
-from .terminal import console, leave, plain_notes, progress, refuse, refuse_unwritable
+from .terminal import leave, plain_notes, progress, refuse, refuse_unwritable
+from .watching import time_limit
 
 if TYPE_CHECKING:
     from pullback.parity import Report
@@ -158,6 +160,12 @@ def parity(
             rich_help_panel=REPLAY,
         ),
     ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, metavar="SECONDS", show_default="none", help="End a check that takes longer, with code 2."
+        ),
+    ] = None,
 ) -> None:
     """Compare gradients, leaf by leaf: ours with jax.grad and torch on one MNIST batch, or those of your own rule.
 
@@ -173,30 +181,41 @@ def parity(
         from pullback.parity.probes.transformations import make_two_devices
 
         make_two_devices()
-    # What the libraries refuse is one sentence too.
-    save_capsule = None
-    try:
+    save = None
+    with time_limit(timeout), no_way_round():
         if replay_file is not None:
             report = replay_as_allowed(replay_file, allow or [])
         elif rule is not None:
             options = {name: given[name] for name in PASSED_ON if name in given}
             report, save_capsule = check_rule(rule, reference, torch, args or "", options)
+            if not report.ok:
+                save = partial(save_run, save_capsule, capsule_file or Path(CAPSULE), asked=capsule_file is not None)
         else:
-            given = {name: value for name, value in given.items() if not name.endswith("_file")}
+            given = {name: value for name, value in given.items() if not name.endswith(("_file", "timeout"))}
             many = [given.pop(name, None) for name in ("coordinator", "num_processes", "process_id", "detect")]
             report = _check_mnist(given, *many)
-    except (ConnectionError, DataError, ImportError, NotImplementedError, TypeError, ValueError) as error:
-        refuse(error)
-    console().print(report)
-    if save_capsule is not None and not report.ok:
-        save_run(save_capsule, capsule_file or Path(CAPSULE))
-    _write("--json", json_file, lambda: json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n")
-    _write("--html", html_file, lambda: report.to_html())
+    with time_limit(timeout):
+        deliver(report, json_file, html_file, save)
     if report.ok and rule is None and replay_file is None and sys.stdout.isatty():
         typer.echo(
             "To check a gradient of your own: pullback parity --rule MODULE:FUNCTION --args MODULE:NAME", err=True
         )
     raise typer.Exit(report.exit_code)
+
+
+@contextlib.contextmanager
+def no_way_round() -> Iterator[None]:
+    """What the libraries refuse is one sentence. What the user's code raises that is no Exception is no exit code."""
+    try:
+        yield
+    except (ConnectionError, DataError, ImportError, NotImplementedError, TypeError, ValueError) as error:
+        refuse(error)
+    except (Ended, Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        from pullback.parity.verdict.finding import first_line
+
+        refuse(f"the code under test raised {first_line(error)}, so nothing is judged")
 
 
 def _check_mnist(
@@ -221,13 +240,3 @@ def _check_mnist(
     if not first:
         raise typer.Exit(report.exit_code)
     return report
-
-
-def _write(option: str, file: Path | None, text: Callable[[], str]) -> None:
-    if file is not None:
-        content = text()
-        try:
-            with tidily():
-                write_whole(file, content)
-        except OSError as error:
-            refuse(f"{option}: cannot write {file}: {error.strerror}")

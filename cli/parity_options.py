@@ -4,7 +4,7 @@ from .terminal import refuse
 
 MNIST, RULE = "Our gradients on MNIST", "A rule of your own, with --rule"
 REPLAY = "A failing run again, with --replay"
-OUTPUT = ("--json", "--html")
+OUTPUT = ("--json", "--html", "--timeout")
 MANY_PANEL = "Our gradients on MNIST, in many processes"
 MANY = ("--coordinator", "--num-processes", "--process-id", "--detect")
 OPTIONS = {

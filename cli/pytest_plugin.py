@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pullback.names import printable
+
 if TYPE_CHECKING:
     from pullback.parity import Report
 
@@ -106,7 +108,7 @@ class Refusal:
     def __init__(self, item: pytest.Item, excinfo: pytest.ExceptionInfo[Any], crash: Any, said: str):
         entry = _place_in_test(item, excinfo)
         where = f"{Path(entry.path).name}:{entry.lineno + 1}: {str(entry.statement).strip()}"
-        lines = [f"{type(excinfo.value).__name__}: {said}", where]
+        lines = [printable(f"{type(excinfo.value).__name__}: {said}", keep="\n"), where]
         # What went wrong inside the user's own function: the place in it.
         cause = traceback.extract_tb(getattr(excinfo.value.__cause__, "__traceback__", None))
         own = [frame for frame in cause if _is_own(Path(frame.filename), item.config.rootpath)]
@@ -157,7 +159,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Raises UsageError, before any test runs, if --parity-report names a file that cannot be."""
-    from .files import cannot_be_written
+    from pullback.files import cannot_be_written
 
     given = config.getoption("--parity-report")
     if given is None or hasattr(config, "workerinput"):  # a worker of pytest-xdist only sends its reports
@@ -181,7 +183,7 @@ class ReportFile:
         self._reports += [{"test": report.nodeid, **json.loads(text)} for text in texts]
 
     def pytest_sessionfinish(self) -> None:
-        from .files import write_whole
+        from pullback.files import write_whole
 
         text = json.dumps({"schema": SCHEMA, "reports": self._reports}, indent=1, allow_nan=False)
         try:

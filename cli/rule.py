@@ -4,13 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from pullback.ending import tidily
 
 from .by_name import arguments_named, function_named, make_importable
+from .ending import say
 from .saved_run import replay_command
-from .terminal import progress, refuse
+from .terminal import note, progress, refuse
 
 if TYPE_CHECKING:
     from pullback.parity import Report
@@ -28,14 +27,14 @@ def check_rule(
     options: those of PASSED_ON, as they were typed. Refuses, naming the option, what cannot be read or imported.
     """
     make_importable()
-    from pullback.parity import check
-    from pullback.parity.capsule import save_capsule
-
     names = {"rule": rule, "reference": reference, "torch": torch}
-    functions = {role: function_named(f"--{role}", name) for role, name in names.items() if name is not None}
-    positional, keywords = arguments_named("--args", args)
-    options = {"kwargs": keywords, **_read(options)}
     with progress():
+        from pullback.parity import check
+        from pullback.parity.capsule import save_capsule
+
+        functions = {role: function_named(f"--{role}", name) for role, name in names.items() if name is not None}
+        positional, keywords = arguments_named("--args", args)
+        options = {"kwargs": keywords, **_read(options)}
         report = check(functions["rule"], *positional, **{k: f for k, f in functions.items() if k != "rule"}, **options)
     saved = {name: value for name, value in options.items() if name != "device"}  # a replay runs on what is there
     return report, lambda path: save_capsule(path, report, args=positional, **names, **saved)
@@ -57,8 +56,11 @@ def _read(options: dict[str, Any]) -> dict[str, Any]:
     return read
 
 
-def save_run(save_capsule: Callable[[Path], None], file: Path) -> None:
-    """Says where the failing run is. That it could not be saved is no reason to hide the verdict: a note."""
+def save_run(save_capsule: Callable[[Path], None], file: Path, asked: bool = False) -> str:
+    """Says where the failing run is. That it could not be saved is no reason to hide the verdict: a note.
+
+    asked: whether the user named the file. That it cannot be written is then what is returned.
+    """
     from pullback.parity.capsule import modules_to_allow
     from pullback.parity.case.saved_run import read_run
 
@@ -67,6 +69,9 @@ def save_run(save_capsule: Callable[[Path], None], file: Path) -> None:
             save_capsule(file)
         again = replay_command(file, modules_to_allow(read_run(file)))
     except (ImportError, OSError, ValueError) as error:
-        typer.echo(f"note: this run is not saved: {error}", err=True)
+        if asked and isinstance(error, OSError):
+            return f"--capsule: cannot write {file}: {error.strerror}"
+        note(f"this run is not saved: {error}")
     else:
-        typer.echo(f"pullback: this run is saved; to re-run it: {again}", err=True)
+        say(f"this run is saved; to re-run it: {again}")
+    return ""

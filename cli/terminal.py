@@ -11,24 +11,34 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from pullback.data import SampleDataWarning
+from pullback.files import cannot_be_written
+from pullback.names import printable
 
-from .files import cannot_be_written
+from .ending import COULD_NOT_RUN, print_no_more, say
+from .watching import tell
+
+LOADING = "loading jax and the data"
 
 
 def refuse(message: object) -> NoReturn:
     """Ends the command with exit code 2 and one sentence."""
-    typer.echo(f"pullback: {message}", err=True)
-    raise typer.Exit(2)
+    say(message)
+    raise typer.Exit(COULD_NOT_RUN)
 
 
 def leave(message: object) -> NoReturn:
     """As `refuse`, but at once: jax, leaving as usual, would wait for a process that is gone, and then abort."""
-    typer.echo(f"pullback: {message}", err=True)
-    sys.stderr.flush()
-    os._exit(2)
+    say(message)
+    tell("code", str(COULD_NOT_RUN))
+    os._exit(COULD_NOT_RUN)
+
+
+def note(message: object) -> None:
+    """What is worth knowing beside the report, in one line on standard error."""
+    typer.echo(f"note: {printable(str(message))}", err=True)
 
 
 def refuse_unwritable(files: dict[str, Path | None]) -> None:
@@ -41,22 +51,47 @@ def refuse_unwritable(files: dict[str, Path | None]) -> None:
 
 def console(width: int = 116) -> Console:
     """Where reports are printed: as wide as the terminal, or as COLUMNS says; in a file or a pipe, `width`."""
-    return Console(width=None if sys.stdout.isatty() else shutil.get_terminal_size((width, 24)).columns)
+    columns = None if sys.stdout.isatty() else shutil.get_terminal_size((width, 24)).columns
+    return _Screen(width=columns, markup=False, emoji=False)  # names are text, `[bold]` and `:x:` too
+
+
+class _Screen(Console):
+    def on_broken_pipe(self) -> None:
+        """A reader that wants no more is no mismatch, which rich's exit code would say."""
+        raise BrokenPipeError
+
+
+def show(shown: object) -> str:
+    """Prints it; why it could not be printed, in words, or "". That its reader has left is no reason."""
+    try:
+        console().print(shown)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        print_no_more()
+    except OSError as error:
+        print_no_more()
+        return f"the report cannot be printed: {error.strerror}"
+    return ""
 
 
 @contextlib.contextmanager
 def progress() -> Iterator[None]:
-    """Shows on a terminal what a check is at; it is gone when the check is done. In a file or a pipe: nothing."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from pullback.parity.case.progress import listening
+    """Shows on a terminal what a check is at; it is gone when the check is done. In a file or a pipe: nothing.
 
-    with (
-        Console(stderr=True).status("loading jax and the data") as status,
-        listening(lambda what: status.update(escape(what))),
-    ):
-        yield
+    The process that watches this one, if there is one, hears it in any case.
+    """
+    tell("at", LOADING)
+    status = Console(stderr=True).status(LOADING) if sys.stderr.isatty() else None
+    with status or contextlib.nullcontext():
+        from pullback.parity.case.progress import listening
+
+        def heard(what: str) -> None:
+            tell("at", what)
+            if status is not None:
+                status.update(Text(printable(what)))
+
+        with listening(heard):
+            yield
 
 
 @contextlib.contextmanager
@@ -69,7 +104,7 @@ def plain_notes() -> Iterator[None]:
         finally:
             for warning in caught:
                 if issubclass(warning.category, SampleDataWarning):
-                    typer.echo(f"note: {warning.message}", err=True)
+                    note(warning.message)
                 else:
                     text = warnings.formatwarning(warning.message, warning.category, warning.filename, warning.lineno)
                     typer.echo(text, err=True)

@@ -11,6 +11,7 @@ import jax
 
 from .case.case import Case, take_up
 from .case.cotangents import DRAWN
+from .case.exits import refusing_exit
 from .case.progress import step
 from .probes.probe import PROBES, Probe
 from .report.report import Report
@@ -68,8 +69,9 @@ def check(
     the bound is that of float32 products. seed: of the random cotangents.
 
     Raises TypeError or ValueError, naming the argument, for arguments that cannot be checked; ImportError if a torch
-    function is given and torch is missing. What goes wrong inside one implementation is reported, not raised: its whole
-    traceback is in `report.errors`.
+    function is given and torch is missing; ValueError, saying where, if a function calls `sys.exit`, which would end
+    your own process as if all were well. What else goes wrong inside one implementation is reported, not raised: its
+    whole traceback is in `report.errors`.
     """
     probes = probes_of(checks if dtypes is None else [*checks, "dtypes"])
     for name in (*(dtypes or ()), *(() if arithmetic is None else (arithmetic,))):
@@ -79,7 +81,7 @@ def check(
     given = {"torch": torch, "reference": reference}
     if trusted is not None and given.get(trusted) is None:
         raise ValueError(f"trusted must be 'torch' or 'reference', and that one given; got {trusted!r}")
-    with _computing(device, precision) as product_u:
+    with refusing_exit(), _computing(device, precision) as product_u:
         options = (kwargs, torch_kwargs, static_argnums, nondiff, cotangents, seed, product_u)
         case = take_up(rule, args, reference, torch, *options)
         outcomes, findings, evaluation = examine(case, probes, dtypes, trusted, arithmetic)
@@ -129,14 +131,15 @@ def examine(
     outcomes: list[Outcome] = []
     findings: list[Finding] = []
     with case.x64:
+        step(f"{case.name}: its first call")
         _same_outputs(case)
         asked = any(probe.name == "dtypes" for probe in probes)
         evaluation = Evaluation(case, (DTYPES if dtypes is None else dtypes) if asked else (), trusted, arithmetic)
         evaluation.dtypes_asked = dtypes is not None
         step(f"{case.name}: oracle")
         choose_oracle(evaluation)
-        for probe in probes:
-            step(f"{case.name}: {probe.name}")
+        for number, probe in enumerate(probes, 1):
+            step(f"{case.name}: {probe.name}, check {number} of {len(probes)}")
             try:
                 for found in probe.look(evaluation):
                     (outcomes if isinstance(found, Outcome) else findings).append(found)  # pyright: ignore

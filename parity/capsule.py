@@ -19,7 +19,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from pullback.files import write_whole
+
 from ._check import CHECKS, check
+from .case.exits import refusing_exit
 from .case.saved_file import TEXT, refuse_too_large
 from .case.saved_names import NotAllowed, as_modules, find_allowed, refuse_never
 from .case.saved_run import SCHEMA, SavedRun, read_run
@@ -89,13 +92,7 @@ def save_capsule(
     refuse_too_large(text, list(arrays.values()))
     arrays[TEXT] = np.array(text)
     np.savez_compressed(buffer, **arrays)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(buffer.getvalue())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(Path(path), buffer.getvalue())
 
 
 def replay(path: str | os.PathLike[str], allow: str | Sequence[str] = ()) -> Report:
@@ -128,7 +125,8 @@ def replay_run(run: SavedRun, allow: Sequence[str]) -> Report:
     """As `replay`, of what `read_run` has read. Raises NotAllowed, before it imports anything."""
     path, options, then = run.path, run.options, run.here
     try:
-        functions = find_allowed(run.named.values(), allow)
+        with refusing_exit():  # of a module that is imported
+            functions = find_allowed(run.named.values(), allow)
     except NotAllowed:
         raise
     except ImportError as error:

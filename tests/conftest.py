@@ -68,6 +68,7 @@ SLOW = {
     *("cli/test_current_folder", "package/test_ending"),
     *("cli/test_app", "cli/test_parity_command", "cli/test_pytest_plugin"),
     *("data/test_fetch", "data/test_mutated_files", "data/test_transfer"),
+    *("cli/test_ending", "cli/test_outputs", "cli/test_watching", "parity/report/test_names"),
     *(
         "functional/test_activation_stats",
         "functional/test_conv2d",

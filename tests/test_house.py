@@ -24,13 +24,15 @@ MAY_IMPORT = {
         "rich",
         "scipy",
         "torch",
+        "pullback.files",
         "pullback.functional",
         "pullback.data",
+        "pullback.names",
         "pullback.parallel",
     },
     "cli": {
-        *("jax", "rich", "typer"),
-        *("pullback.data", "pullback.ending", "pullback.functional", "pullback.parallel", "pullback.parity"),
+        *("jax", "rich", "typer", "pullback.ending", "pullback.files", "pullback.names"),
+        *("pullback.data", "pullback.functional", "pullback.parallel", "pullback.parity"),
     },
 }
 # `python -m pullback.parity` is the command, so this one file knows it.

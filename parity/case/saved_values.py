@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .exits import exit_described
+
 ARRAYS: tuple[type, ...] = (jax.Array, np.ndarray, np.generic)
 _KINDS = "biufcSUmM"  # of dtypes that NumPy's file format keeps without a pickle; no records
 _DEEPEST = 64  # trees of arguments within trees
@@ -29,6 +31,8 @@ def import_by_name(name: str) -> Any:
     except Exception as error:
         said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".removesuffix(": ")
         raise ImportError(f"cannot import {module}: {said}") from error
+    except SystemExit as error:
+        raise ImportError(f"cannot import {module}: it ends Python ({exit_described(error)})") from error
     try:
         return operator.attrgetter(path)(found)
     except AttributeError as error:

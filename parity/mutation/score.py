@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from pullback.names import printable
+
 from ..case.case import Case, take_up
+from ..case.exits import refusing_exit
 from ..case.leaves import Leaves, same_bits
 from ..probes.kinks import answers, judge
 from ..probes.structure import linearity_findings
@@ -50,7 +53,7 @@ class MutationScore:
         lines = [f"{self.rule}: {caught} of {real} planted errors caught ({equivalent} more: equivalent)"]
         lines += [f"  survived    {name}: {why}" for name, why in self.survivors.items()]
         lines += [f"  equivalent  {name}" for name in self.equivalent]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def mutants(
@@ -71,7 +74,7 @@ def mutants(
     itself is not right.
     """
     case = take_up(rule, args, reference=reference, kwargs=kwargs, static_argnums=static_argnums, seed=seed)
-    with case.x64:
+    with refusing_exit(), case.x64:
         judge_of = _Judge(case)
         elsewhere = [_elsewhere(case, seed + k) for k in (1, 2, 3)]
         right = case.rule.flat

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pullback.names import printable
+
 from ..verdict.comparison import Outcome
 from ..verdict.finding import STATUSES, Finding
 from ..verdict.rows import ALONE, Row
 from .mistakes import PRIMAL, RAISED, Mistake, mistakes_in, without_guesses
+from .names import with_printable_names
 
 SCHEMA = 1
 R = TypeVar("R", bound="ReportData")
@@ -88,6 +91,13 @@ class ReportData:
     """Whether the report may be ok though something in it was not judged."""
     checks: tuple[str, ...] = ()
     """The rows' checks, in the order in which they were made: the arguments' own dtype first."""
+
+    def __post_init__(self) -> None:
+        """Names are text: nothing that comes from outside moves a cursor or sets a colour, wherever it is shown."""
+        for name in ("about", "rows", "findings", "fallbacks", "undecided", "checks"):
+            object.__setattr__(self, name, with_printable_names(getattr(self, name)))
+        errors = {printable(who): printable(text, keep="\n\t") for who, text in self.errors.items()}
+        object.__setattr__(self, "errors", errors)
 
     @classmethod
     def of(

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import typer
 
 from pullback import parallel, parity
 from pullback.parity import Report
@@ -120,7 +121,7 @@ def test_where_a_process_is_lost_the_command_leaves_at_once(run, monkeypatch):
 
     def leave(code):
         left.append(code)
-        raise SystemExit(code)
+        raise typer.Exit(code)
 
     monkeypatch.setattr(parity, "check_mnist", lost)
     monkeypatch.setattr("os._exit", leave)

@@ -252,3 +252,120 @@ def test_full_tries_sharding_on_two_devices_of_one_cpu():
     result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "transformations" in result.stdout and "skipped" not in result.stdout
+
+
+EXITS = """
+import sys
+import jax
+import numpy as np
+import typer
+
+class Stop(BaseException):
+    pass
+
+HOW = None
+
+def leave(*_):
+    HOW()
+
+def exits():
+    sys.exit(0)
+
+def exits_with_text():
+    sys.exit("all is well")
+
+def stops():
+    raise Stop("no more")
+
+def generator_exits():
+    raise GeneratorExit
+
+def typer_exits():
+    raise typer.Exit(0)
+
+def interrupts():
+    raise KeyboardInterrupt
+
+def plain(x):
+    return x * x
+
+@jax.custom_vjp
+def in_forward(x):
+    return x * x
+
+in_forward.defvjp(leave, lambda x, y_bar: (2 * x * y_bar,))
+
+@jax.custom_vjp
+def in_backward(x):
+    return x * x
+
+in_backward.defvjp(lambda x: (x * x, x), leave)
+X = np.ones(3, np.float32)
+ARGS = (X,)
+"""
+WHERE = {
+    "the rule": ["--rule", "exits:leave", "--args", "exits:ARGS"],
+    "its forward rule": ["--rule", "exits:in_forward", "--args", "exits:ARGS"],
+    "its backward": ["--rule", "exits:in_backward", "--args", "exits:ARGS"],
+    "the reference": ["--rule", "exits:plain", "--reference", "exits:leave", "--args", "exits:ARGS"],
+    "the torch function": ["--rule", "exits:plain", "--torch", "exits:leave", "--args", "exits:ARGS"],
+    "the arguments": ["--rule", "exits:plain", "--args", "exits:leave"],
+    "a module at its import": ["--rule", "exits_too:plain", "--args", "exits:ARGS"],
+    "a replay": ["--replay", "run.npz"],
+}
+HOW = {
+    "exits": {2},
+    "exits_with_text": {2},
+    "stops": {2},
+    "generator_exits": {2},
+    "interrupts": {130},
+    "typer_exits": {1, 2},  # an Exception like any other, which in a backward is a mismatch
+}
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("where", WHERE)
+def test_code_that_leaves_is_no_verdict(run, rules, where, how):
+    (rules / "exits.py").write_text(EXITS)
+    (rules / "exits_too.py").write_text("import exits\n\nexits.leave()\n")
+    sys.path.insert(0, str(rules))
+    try:
+        import exits  # pyright: ignore[reportMissingImports]
+
+        if where == "a replay":
+            exits.HOW = lambda: None
+            report = parity.check(exits.in_backward, exits.X, reference=exits.plain, checks=["values"])
+            parity.save_capsule("run.npz", report, exits.in_backward, (exits.X,), checks=["values"])
+        exits.HOW = getattr(exits, how)
+        result = run("parity", *WHERE[where], *([] if where == "a replay" else ["--checks", "values"]))
+    finally:
+        sys.modules.pop("exits", None)
+        sys.modules.pop("exits_too", None)
+    assert result.exit_code in HOW[how], result.output
+    if result.exit_code == 2:
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("pullback: ") and result.stdout == ""
+    elif result.exit_code == 130:
+        assert (result.stdout, result.stderr) == ("", "")
+    else:
+        assert result.stdout.splitlines()[-1].startswith("FAIL: ")
+
+
+@pytest.mark.parametrize(("rule", "code", "said"), [("os_exits", 2, "os._exit"), ("hangs", 2, "--timeout")])
+def test_the_command_is_watched(tmp_path, rules_text, rule, code, said):
+    more = "\n\nimport ctypes, os\n\n\ndef os_exits(x):\n    os._exit(0)\n"
+    more += "\n\ndef hangs(x):\n    ctypes.PyDLL(None).sleep(100)\n"
+    (tmp_path / "my_rules.py").write_text(rules_text + more)
+    command = [sys.executable, "-c", "from pullback.cli import main; main()", "parity", "--rule", f"my_rules:{rule}"]
+    command += ["--args", "my_rules:ARGS", "--timeout", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=100)
+    assert (done.returncode, done.stdout) == (code, "")
+    (line,) = done.stderr.splitlines()
+    assert said in line and line.endswith(f"it was at: {rule}: its first call. Nothing is judged")
+
+
+def test_a_time_limit_that_is_kept_changes_nothing(run, rules):
+    result = run(*RULE, "--rule", "my_rules:right", "--timeout", "100")
+    assert result.exit_code == 0 and result.stderr == ""
+    assert run(*SMALL, "--timeout", "100").exit_code == 0
+    assert run(*SMALL, "--timeout", "0").exit_code == 2

@@ -25,7 +25,12 @@ def test_a_check_says_what_it_is_at():
     heard = []
     with listening(heard.append):
         parity.check(double, np.ones(2, np.float32), checks=["values", "kinks"])
-    assert heard == ["double: oracle", "double: values", "double: kinks"]
+    assert heard == [
+        "double: its first call",
+        "double: oracle",
+        "double: values, check 1 of 2",
+        "double: kinks, check 2 of 2",
+    ]
     with listening(heard.append):
         parity.check_mnist(4, 2, source="sample")
-    assert heard[3:] == ["the net, of 4 rows", "each operation alone"]
+    assert heard[4:] == ["the net, of 4 rows", "each operation alone"]

@@ -177,7 +177,7 @@ def test_colours_are_those_of_the_page():
 
 def test_hostile_names():
     shown = texts(plot.as_svg(REPORTS["hostile"], ""))
-    assert set(NAMES[:3]) | {"two lines", "<leaf>&"} <= set(shown)
+    assert set(NAMES[:3]) | {r"two\nlines", "<leaf>&"} <= set(shown)
     assert any(text.startswith("longlong") and text.endswith("…") for text in shown)
 
 
