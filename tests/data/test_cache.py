@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pullback.data import DataError, cache_dir, load_mnist
+from pullback.data import DataError, cache, cache_dir, load_mnist
 from pullback.data.cache import IDX_FILES, check_published, filling, is_published, save
 from pullback.data.decode import find_idx
 from pullback.data.fetch import download
@@ -217,3 +217,22 @@ def test_the_sizes_and_sums_are_those_of_the_files(full_mnist):
     for name, published in IDX_FILES.items():
         raw = (full_mnist / name).read_bytes()
         assert (len(raw), hashlib.sha256(raw).hexdigest()) == published
+
+
+@pytest.mark.parametrize("locks", ["none, as on Windows", "refused, as on some network disks"])
+def test_where_folders_cannot_be_locked(tmp_path, monkeypatch, locks):
+    """The download works. On Windows what is in use is not removed, so it sweeps; elsewhere it is not known, so not."""
+
+    def refuse(descriptor, how):
+        raise OSError("no locks here")
+
+    if locks.startswith("none"):
+        monkeypatch.setattr(cache, "fcntl", None)
+    else:
+        monkeypatch.setattr("fcntl.flock", refuse)
+    left = tmp_path / f"{NAMES[1]}.{'0' * 16}.part"
+    left.touch()
+    with filling(tmp_path):
+        save(tmp_path / NAMES[0], b"whole")
+    assert (tmp_path / NAMES[0]).read_bytes() == b"whole"
+    assert left.exists() == locks.startswith("refused")
