@@ -1,3 +1,4 @@
+import fcntl
 import hashlib
 import os
 import re
@@ -5,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -236,3 +238,23 @@ def test_where_folders_cannot_be_locked(tmp_path, monkeypatch, locks):
         save(tmp_path / NAMES[0], b"whole")
     assert (tmp_path / NAMES[0]).read_bytes() == b"whole"
     assert left.exists() == locks.startswith("refused")
+
+
+def test_a_download_that_begins_during_a_sweep_is_protected_after_it(tmp_path):
+    """It waits for the sweep to end: without a share in the lock, its file would be taken for one of the dead."""
+    sweeping = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(sweeping, fcntl.LOCK_EX)
+    threading.Timer(0.3, os.close, [sweeping]).start()
+    with filling(tmp_path):
+        (tmp_path / f"{NAMES[0]}.{'0' * 16}.part").touch()
+        with filling(tmp_path):
+            assert len(parts(tmp_path)) == 1
+
+
+def test_a_folder_that_somebody_else_locked_for_good(tmp_path, within):
+    foreign = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(foreign, fcntl.LOCK_EX)
+    with within(10), filling(tmp_path):
+        save(tmp_path / NAMES[0], b"whole")
+    os.close(foreign)
+    assert (tmp_path / NAMES[0]).read_bytes() == b"whole"
