@@ -244,8 +244,10 @@ def test_a_download_that_begins_during_a_sweep_is_protected_after_it(tmp_path):
     """It waits for the sweep to end: without a share in the lock, its file would be taken for one of the dead."""
     sweeping = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(sweeping, fcntl.LOCK_EX)
-    threading.Timer(0.3, os.close, [sweeping]).start()
+    sweep = threading.Timer(0.3, os.close, [sweeping])
+    sweep.start()
     with filling(tmp_path):
+        sweep.join()
         (tmp_path / f"{NAMES[0]}.{'0' * 16}.part").touch()
         with filling(tmp_path):
             assert len(parts(tmp_path)) == 1
