@@ -7,6 +7,7 @@ import re
 import secrets
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +41,8 @@ IDX_FILES = {
     "t10k-labels-idx1-ubyte.gz": Published(4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
 }
 PICKLE_FILE = Published(16_168_813, "0c66b22fbfd977a01005ad5c02363406bc02a29cc2bc8e3c99e0f2aa2550a9ed")
+# Another process sweeps for milliseconds. Whoever has the folder for itself for longer is none of ours.
+SWEEP_SECONDS = 2.0
 HOW_TO_MOVE = "The environment variable PULLBACK_DATA_DIR names another folder."
 
 
@@ -119,20 +122,26 @@ def filling(folder: Path) -> Iterator[None]:
     try:
         if _lock(descriptor, fcntl.LOCK_EX):
             _sweep(folder)
-        _lock(descriptor, fcntl.LOCK_SH)
+        _lock(descriptor, fcntl.LOCK_SH, SWEEP_SECONDS)
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, how: int) -> bool:
-    """Whether it could be locked, at once. Some network file systems know no locks: nothing is swept there."""
+def _lock(descriptor: int, how: int, seconds: float = 0.0) -> bool:
+    """Whether it could be locked within that time. Some network file systems know no locks: nothing is swept there."""
     assert fcntl is not None
-    try:
-        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)
+        except OSError:
+            return False
 
 
 def _sweep(folder: Path) -> None:

@@ -1,3 +1,4 @@
+import fcntl
 import hashlib
 import os
 import re
@@ -5,11 +6,12 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from pullback.data import DataError, cache_dir, load_mnist
+from pullback.data import DataError, cache, cache_dir, load_mnist
 from pullback.data.cache import IDX_FILES, check_published, filling, is_published, save
 from pullback.data.decode import find_idx
 from pullback.data.fetch import download
@@ -217,3 +219,44 @@ def test_the_sizes_and_sums_are_those_of_the_files(full_mnist):
     for name, published in IDX_FILES.items():
         raw = (full_mnist / name).read_bytes()
         assert (len(raw), hashlib.sha256(raw).hexdigest()) == published
+
+
+@pytest.mark.parametrize("locks", ["none, as on Windows", "refused, as on some network disks"])
+def test_where_folders_cannot_be_locked(tmp_path, monkeypatch, locks):
+    """The download works. On Windows what is in use is not removed, so it sweeps; elsewhere it is not known, so not."""
+
+    def refuse(descriptor, how):
+        raise OSError("no locks here")
+
+    if locks.startswith("none"):
+        monkeypatch.setattr(cache, "fcntl", None)
+    else:
+        monkeypatch.setattr("fcntl.flock", refuse)
+    left = tmp_path / f"{NAMES[1]}.{'0' * 16}.part"
+    left.touch()
+    with filling(tmp_path):
+        save(tmp_path / NAMES[0], b"whole")
+    assert (tmp_path / NAMES[0]).read_bytes() == b"whole"
+    assert left.exists() == locks.startswith("refused")
+
+
+def test_a_download_that_begins_during_a_sweep_is_protected_after_it(tmp_path):
+    """It waits for the sweep to end: without a share in the lock, its file would be taken for one of the dead."""
+    sweeping = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(sweeping, fcntl.LOCK_EX)
+    sweep = threading.Timer(0.3, os.close, [sweeping])
+    sweep.start()
+    with filling(tmp_path):
+        sweep.join()
+        (tmp_path / f"{NAMES[0]}.{'0' * 16}.part").touch()
+        with filling(tmp_path):
+            assert len(parts(tmp_path)) == 1
+
+
+def test_a_folder_that_somebody_else_locked_for_good(tmp_path, within):
+    foreign = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(foreign, fcntl.LOCK_EX)
+    with within(10), filling(tmp_path):
+        save(tmp_path / NAMES[0], b"whole")
+    os.close(foreign)
+    assert (tmp_path / NAMES[0]).read_bytes() == b"whole"
