@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pullback.ending import end_with_standard_input, ends_on_signals, temporary_folder
+from pullback.signals import end_with_standard_input, ends_on_signals, temporary_folder
 
 from . import machine
 

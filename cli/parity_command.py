@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pullback.data import DataError
-from pullback.ending import tidily
+from pullback.signals import tidily
 
 from .files import write_whole
 from .parity_options import MANY_PANEL, MNIST, REPLAY, RULE, refuse_what_does_not_go_together

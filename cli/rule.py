@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pullback.ending import tidily
+from pullback.signals import tidily
 
 from .by_name import arguments_named, function_named, make_importable
 from .saved_run import replay_command
