@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pullback.cli.ending import ended
-from pullback.ending import end_with_standard_input, ends_on_signals, temporary_folder
+from pullback.signals import end_with_standard_input, ends_on_signals, temporary_folder
 
 from . import machine
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from pullback.ending import ends_on_signals
+from pullback.signals import ends_on_signals
 
 
 def main() -> None:

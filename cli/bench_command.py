@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pullback.ending import SECONDS, tidily
+from pullback.signals import SECONDS, tidily
 
 from .terminal import refuse, refuse_unwritable
 

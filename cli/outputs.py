@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pullback.ending import tidily
+from pullback.signals import tidily
 from pullback.files import write_whole
 
 from .terminal import refuse, show

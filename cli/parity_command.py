@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pullback.data import DataError
-from pullback.ending import Ended
+from pullback.signals import Ended
 
 from .outputs import deliver
 from .parity_options import MANY_PANEL, MNIST, REPLAY, RULE, refuse_what_does_not_go_together

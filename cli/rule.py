@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pullback.ending import tidily
+from pullback.signals import tidily
 
 from .by_name import arguments_named, function_named, make_importable
 from .ending import say

@@ -51,16 +51,13 @@ def _ask(run: "SavedRun", file: Path, missing: str, modules: Sequence[str]) -> N
         *(f"  {role:<{width}}  {name}" for role, name in run.named.items()),
         f"Not allowed so far: {missing}. To import a module is to run its code.",
     ]
-    command = replay_command(file, modules)
-    if not _is_terminal():
-        refuse("\n".join([*lines, f"They were not run. If you trust them: {command}"]))
     typer.echo("\n".join(lines), err=True)
     try:
-        agreed = typer.confirm("Do you trust these, and shall they run?", default=False, err=True)
+        agreed = _is_terminal() and typer.confirm("Do you trust these, and shall they run?", default=False, err=True)
     except typer.Abort:  # the input has ended
         agreed = False
     if not agreed:
-        refuse(f"they were not run. If you trust them after all: {command}")
+        refuse(f"they were not run. If you trust them: {replay_command(file, modules)}")
 
 
 def _is_terminal() -> bool:

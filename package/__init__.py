@@ -8,7 +8,7 @@ _started = sys.orig_argv[-len(sys.argv)].removeprefix("-m") if sys.argv[:1] == [
 if _started.split(".")[0] == __name__ and not sys.flags.safe_path:
     del sys.path[0]
 if _started == f"{__name__}.parity":  # which imports jax before it comes to the command
-    from pullback.ending import listen
+    from pullback.signals import listen
 
     listen()
 

@@ -65,7 +65,7 @@ def pytest_configure(config):
 # What `make test-fast` leaves out: whole files by their measured time, and every test that plants many errors, runs on
 # eight devices, or starts processes.
 SLOW = {
-    *("cli/test_current_folder", "package/test_ending"),
+    *("cli/test_current_folder", "package/test_signals"),
     *("cli/test_app", "cli/test_parity_command", "cli/test_pytest_plugin"),
     *("data/test_fetch", "data/test_mutated_files", "data/test_transfer"),
     *("cli/test_ending", "cli/test_outputs", "cli/test_watching", "parity/report/test_names"),

@@ -232,7 +232,7 @@ def test_what_would_not_be_read_is_not_written():
     refuse_too_large(" " * 2**22, [np.broadcast_to(np.uint8(0), (2**28,))])
 
 
-MUTANTS = 1500
+MUTANTS = 600
 
 
 def test_mutated_files_are_read_as_they_were_or_refused(write_capsule):

@@ -169,7 +169,7 @@ main()
 def test_tidily_is_not_for_ever(start, until, tmp_path, work, within):
     script = f"""
 import ctypes, sys, time
-from pullback.ending import ends_on_signals, temporary_folder
+from pullback.signals import ends_on_signals, temporary_folder
 LOCK = ctypes.create_string_buffer(64)
 with ends_on_signals():
     with temporary_folder() as folder:
@@ -186,7 +186,7 @@ with ends_on_signals():
 def test_a_second_signal_ends_it_at_once(start, until, tmp_path):
     script = """
 import time
-from pullback.ending import ends_on_signals, tidily
+from pullback.signals import ends_on_signals, tidily
 with ends_on_signals(), tidily(seconds=60):
     open("there", "w").close()
     while True:
@@ -205,7 +205,7 @@ def test_what_is_ignored_stays_ignored(start, until, tmp_path):
     script = """
 import signal, time
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
-from pullback.ending import ends_on_signals
+from pullback.signals import ends_on_signals
 with ends_on_signals():
     open("there", "w").close()
     time.sleep(60)
@@ -222,7 +222,7 @@ def test_a_fork_is_not_the_command(start, until, tmp_path):
     """A signal to a forked child, as a pool of processes has them, does not end its parent."""
     script = """
 import os, signal, time
-from pullback.ending import ends_on_signals
+from pullback.signals import ends_on_signals
 with ends_on_signals():
     child = os.fork()
     if not child:
