@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -268,7 +269,8 @@ def test_results_go_through_what_is_no_regular_file_once_at_the_end(file, code):
     if file == "/dev/stdout":
         heading, _, written = done.stdout.partition("\n{\n")
         assert heading.startswith("pullback bench") and json.loads("{" + written.partition("\n}\n")[0] + "}")["quick"]
-    assert os.stat(file) and not os.path.isfile(file)
+    else:
+        assert stat.S_ISCHR(os.stat(file).st_mode)
 
 
 def test_names_and_notes_in_a_table_are_text(capsys):
