@@ -11,6 +11,8 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
 from rich.text import Text
 
 from pullback.data import SampleDataWarning
@@ -81,14 +83,16 @@ def progress() -> Iterator[None]:
     The process that watches this one, if there is one, hears it in any case.
     """
     tell("at", LOADING)
-    status = Console(stderr=True).status(LOADING) if sys.stderr.isatty() else None
-    with status or contextlib.nullcontext():
+    spinner = Spinner("dots", Text(LOADING))
+    live = Live(spinner, console=Console(stderr=True), transient=True) if sys.stderr.isatty() else None
+    with live or contextlib.nullcontext():
         from pullback.parity.case.progress import listening
 
         def heard(what: str) -> None:
             tell("at", what)
-            if status is not None:
-                status.update(Text(printable(what)))
+            if live is not None:
+                spinner.update(text=Text(printable(what)))
+                live.refresh()  # now: C code may keep the thread that does it from running
 
         with listening(heard):
             yield

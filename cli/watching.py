@@ -191,7 +191,8 @@ class _Watch:
     def _signal(self, number: int, _frame: object) -> None:
         """Passes it on, but for Ctrl-C, which a terminal has sent to the worker too: the second in a row ends it."""
         if number == signal.SIGINT:
-            self.is_over = self.signals[-1:] == [number] and self._since_signal() < GRACE
+            if self.signals[-1:] == [number] and self._since_signal() < GRACE:
+                self._end_all()
         else:
             self._send(number)
         self.signals.append(number)
@@ -213,7 +214,7 @@ class _Watch:
             send(process, number)
 
     def _end_all(self) -> None:
+        if not self.is_over and sys.stderr.isatty():  # where the worker may have hidden the cursor
+            sys.stderr.write("\r\x1b[2K\x1b[?25h")
         self.is_over = True
         self._send(signal.SIGKILL)
-        if sys.stderr.isatty():  # where the worker may have hidden the cursor
-            sys.stderr.write("\r\x1b[2K\x1b[?25h")

@@ -2,8 +2,11 @@
 
 import copy
 import json
+import os
+import stat
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -27,8 +30,10 @@ from pullback.benchmarks import (
     plot,
     row,
     scaling_here,
+    show,
     targets,
 )  # noqa: E402
+from pullback.cli.terminal import console  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::pullback.data.SampleDataWarning")
 
@@ -231,6 +236,48 @@ def test_names_are_the_same_everywhere():
 def test_a_plot_without_rows_says_so(tmp_path):
     plot.save(tmp_path / "p.png", {"lesson": [{"name": row.BASE, "ratio_to_vg": 1.0}]})
     assert (tmp_path / "p.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("kind", ["a link", "a FIFO"])
+def test_a_plot_follows_links_and_writes_through(tmp_path, kind):
+    path, read = tmp_path / "p.png", []
+    if kind == "a link":
+        path.symlink_to("kept.png")
+    else:
+        os.mkfifo(path)
+    reader = threading.Thread(target=lambda: read.append(path.read_bytes()))
+    if kind == "a FIFO":
+        reader.start()
+    plot.save(path, {"lesson": [{"name": row.BASE, "ratio_to_vg": 1.0}]})
+    if kind == "a link":
+        assert path.is_symlink()
+        reader.start()
+    reader.join(10)
+    assert read[0].startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("file", "code"), [("/dev/stdout", 0), ("/dev/null", 0), ("/dev/full", 2)])
+def test_results_go_through_what_is_no_regular_file_once_at_the_end(file, code):
+    if not os.path.exists(file):
+        pytest.skip(f"there is no {file}")
+    text = "import sys, pullback.benchmarks.__main__ as m; from pullback.cli.ending import ended; m.WORKLOADS.clear(); "
+    text += f"sys.argv[1:] = ['--quick', '--rounds', '2', '--json', {file!r}]; sys.exit(ended(m.main))"
+    environment = os.environ | {"PULLBACK_DATA_DIR": "/no/such/folder"}
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=environment)
+    assert done.returncode == code, done.stderr
+    assert ("cannot write: No space left on device" in done.stderr) == (code == 2) and "Traceback" not in done.stderr
+    if file == "/dev/stdout":
+        heading, _, written = done.stdout.partition("\n{\n")
+        assert heading.startswith("pullback bench") and json.loads("{" + written.partition("\n}\n")[0] + "}")["quick"]
+    else:
+        assert stat.S_ISCHR(os.stat(file).st_mode)
+
+
+def test_names_and_notes_in_a_table_are_text(capsys):
+    line = {"name": "[/red]x", "note": "raised [bold]:smile:\x1b[31m", "median_ms": 1.0}
+    console().print(show.of_rows("[/red]title", [line]))
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("[/red]title", "[/red]x", r"raised [bold]:smile:\x1b[31m"))
 
 
 # bench-compare

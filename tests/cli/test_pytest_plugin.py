@@ -197,3 +197,56 @@ def test_what_cannot_be_checked_is_one_sentence_and_the_place(tmp_path):
     )
     assert '>       raise ValueError("mine")' in result.stdout, "other errors are left alone"
     assert "_check.py" not in result.stdout and len(result.stdout.splitlines()) < 40
+
+
+ABUSE = r"""
+import sys
+
+import jax
+import my_rules
+from pullback import parity as pullback_parity
+
+NAME = "[/red]\x1b[31m<b>\x00\u202e:smile:\n"
+ONLY = {"reference": my_rules.plain, "checks": ["values"]}
+
+def leave(*_):
+    sys.exit(0)
+
+in_backward = jax.custom_vjp(my_rules.plain)
+in_backward.defvjp(lambda x, scale: (x * x, x), leave)
+named = jax.custom_vjp(lambda x: x * x)
+named.defvjp(lambda x: (x * x, x), lambda x, y_bar: (x * y_bar,))
+named.__name__ = NAME
+
+def test_exit_in_the_rule(parity):
+    parity.check(leave, my_rules.X, checks=["values"])
+
+def test_exit_in_the_backward(parity):
+    parity.check(in_backward, my_rules.X, **ONLY)
+
+def test_exit_without_the_fixture():
+    pullback_parity.check(leave, my_rules.X, checks=["values"])
+
+def test_name(parity):
+    parity.check(named, my_rules.X, **ONLY)
+"""
+
+
+def test_a_rule_that_exits_fails_its_test_and_names_are_text(tmp_path, rules_text):
+    (tmp_path / "my_rules.py").write_text(rules_text)
+    (tmp_path / "test_abuse.py").write_text(ABUSE, encoding="utf-8")
+    (tmp_path / "reports.json").symlink_to("kept.json")
+    result = run_pytest(tmp_path, "--parity-report", "reports.json", "--junitxml", "junit.xml", "--color=no")
+    assert result.returncode == 1 and "4 failed" in result.stdout
+    exits = "ValueError: the code under test ended Python, where it should return or raise an error, so nothing is"
+    assert result.stdout.count(f"\n{exits} judged: SystemExit: 0, in test_abuse.py, line 12\n") == 3
+    assert "\ntest_abuse.py:21: parity.check(leave, my_rules.X, checks=" in result.stdout, "the line of the test"
+    shown = r"[/red]\x1b[31m<b>\x00\u202e:smile:\n"
+    assert f"  rule        {shown}\n" in result.stdout
+    assert not {c for c in result.stdout if not c.isprintable()} - {"\n"}
+    cases = ElementTree.parse(tmp_path / "junit.xml").getroot().iter("testcase")
+    (named,) = [case for case in cases if case.attrib["name"] == "test_name"]
+    assert properties(named)[0] == ("parity_rule", shown)
+    assert (tmp_path / "reports.json").is_symlink(), "a link is followed"
+    (report,) = json.loads((tmp_path / "kept.json").read_text())["reports"]
+    assert report["about"]["rule"] == shown

@@ -324,6 +324,7 @@ def test_a_newer_schema(path):
     "change",
     [
         lambda contents: contents.pop("options"),
+        lambda contents: contents["functions"].pop("rule"),
         lambda contents: contents["inputs"].update(args={"array": "array7", "dtype": None}),
         lambda contents: contents["inputs"].update(args={"set": []}),
         lambda contents: contents.update(inputs=3),
