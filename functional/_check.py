@@ -14,6 +14,7 @@ import numpy as np
 from jax.core import Tracer
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
+FLOATS = frozenset(map(jnp.dtype, DTYPES))  # a dtype's name is slow to ask for
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,7 +74,7 @@ def float_dtype(op: str, **arrays: Any) -> np.dtype:
     first, dtype = "", None
     for name, array in arrays.items():
         got = dtype_of(array)
-        if got is None or got.name not in DTYPES:
+        if got not in FLOATS:
             raise TypeError(
                 f"{op}: {name} must be an array of {', '.join(DTYPES)}; got {describe(array)}{advice(name, array)}"
             )

@@ -317,7 +317,8 @@ def rule(
 
 
 def of_net(function: Any, plain: Any, *, args: Any = loss_args, shapes: Any = LOSS, **more: Any) -> Function:
-    return Function(net(function), args, plain and net(plain), shapes, **{"vary": OF_LOSS} | more)
+    options: dict[str, Any] = {"vary": OF_LOSS} | more
+    return Function(net(function), args, plain and net(plain), shapes, **options)
 
 
 def drawn(name: str, shape: Any) -> Function:
@@ -608,31 +609,21 @@ def nothing(*args: Any) -> Any:
     return jnp.float32(0)
 
 
-def wanted(function: Function, row: Row, values: list[Any]) -> Any:
-    """The right result: of the same maths, or of the function itself, for float32 arrays of jax's own."""
-    half = row.kind if row.kind in OF_ALL[:3] else ""
+def as_jax(value: Any) -> Any:
+    return None if value is None else jnp.asarray(np.array(value.numpy() if isinstance(value, torch.Tensor) else value))
+
+
+def wanted(function: Function, row: Row, values: list[Any]) -> list[np.ndarray]:
+    """The right result: of the same maths in float32, or of the function itself, for arrays of jax's own."""
+    half = row.kind if row.kind in ("float16", "bfloat16") and function.plain else None
     clean = []
-    for name, value in zip(function.args(4), values, strict=True):
-        array = value
-        if array is not None:  # torch's tensor first: NumPy 2 warns of it
-            array = jnp.asarray(np.array(value.numpy() if isinstance(value, torch.Tensor) else value))
-        widen = (
-            function.plain
-            and array is not None
-            and (half or function.sorts.get(name) == "number")
-            and jnp.issubdtype(array.dtype, jnp.floating)
-        )
-        clean.append(array.astype(jnp.float32) if widen else array)
+    for name, array in zip(function.args(4), map(as_jax, values), strict=True):
+        widen = function.plain and (row.kind in OF_ALL or function.sorts.get(name) == "number")
+        floats = array is not None and jnp.issubdtype(array.dtype, jnp.floating)
+        clean.append(array.astype(jnp.float32) if widen and floats else array)
     call = function.plain or (jitted(function.call) if row.way == "jit" else function.call)
-    if row.way == "grad":
-        result = jax.grad(total(call), tuple(range(len(clean))))(*clean)
-    else:
-        result = call(*clean)
-    leaves = jax.tree.leaves(result)
-    return [
-        np.asarray(leaf).astype(half) if half in ("float16", "bfloat16") and function.plain else np.asarray(leaf)
-        for leaf in leaves
-    ]
+    result = jax.grad(total(call), tuple(range(len(clean)))) if row.way == "grad" else call
+    return [np.asarray(leaf).astype(half) if half else np.asarray(leaf) for leaf in jax.tree.leaves(result(*clean))]
 
 
 def outcome(function: Function, row: Row) -> str:
@@ -669,33 +660,30 @@ def outcome(function: Function, row: Row) -> str:
 
 
 def judged(function: Function, row: Row, error: Exception) -> str:
-    text, value = str(error), None
-    if row.expected != RIGHT:
-        a = function.args(4)[row.argument] if row.argument else np.float32(0)
-        value = KINDS[row.kind][0](a) if row.argument else None
-        shape = f"[{','.join(map(str, getattr(value, 'shape', ())))}]"
-        got = KINDS[row.kind][1] if row.argument else ""
-        got = (
-            "float64{shape}"
-            if row.kind == "float64 of NumPy"
-            else "float32[]"
-            if row.kind == "Python number" and row.way == "jit"
-            else got
-        )
-        fill = {
-            "shape": shape,
-            "dtype": a.dtype.name,
-            "code": a.dtype.str[1:],
-            "name": row.argument,
-            "op": function.op or row.name,
-        }
-        got = got.format(**fill)
-        template = row.expected.format(**fill, got=got, what=got.partition(". ")[0])
-        pattern = ".*".join(map(re.escape, template.split("…")))
-        if isinstance(error, (TypeError, ValueError)) and re.fullmatch(pattern, text, re.DOTALL):
+    """ "our error" where the text is the one that the tables give, and else what is wrong with it."""
+    text = str(error)
+    if row.expected != RIGHT and isinstance(error, (TypeError, ValueError)):
+        pattern = ".*".join(map(re.escape, text_of(function, row).split("…")))
+        if re.fullmatch(pattern, text, re.DOTALL):
             return "our error"
-    ours = re.match(r"[A-Za-z_0-9]+: ", text) and text.partition(":")[0] in OURS
+    ours = text.partition(":")[0] in OURS
     return f"WRONG {'error' if ours else 'foreign'}: {type(error).__name__}: {text[:300]}"
+
+
+def text_of(function: Function, row: Row) -> str:
+    """The error that the tables give for a row."""
+    fill = {"name": row.argument, "op": function.op or row.name, "got": "", "what": ""}
+    if row.argument:
+        make, got = KINDS[row.kind]
+        if row.kind == "float64 of NumPy":
+            got = "float64{shape}"
+        if row.kind == "Python number" and row.way == "jit":
+            got = "float32[]"
+        a = np.asarray(function.args(4)[row.argument])
+        shape = f"[{','.join(map(str, getattr(make(a), 'shape', ())))}]"
+        fill["got"] = got.format(shape=shape, dtype=a.dtype.name, code=a.dtype.str[1:], **fill)
+        fill["what"] = fill["got"].partition(". ")[0]
+    return row.expected.format(**fill)
 
 
 OURS = {*dir(F), *dir(parallel), "fused_value_and_grad_pallas", "to_state_dict"}

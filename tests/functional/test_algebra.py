@@ -189,8 +189,8 @@ def test_backward_is_the_adjoint_of_forwards_derivative(name, shape, seed):
     tangents, u = [real(rng, p.shape) for p in primals], real(rng, y.shape)
     bars = flat(rule.bwd(residuals, jnp.asarray(u)))
     with jax.enable_x64(True):
-        double = [[jnp.asarray(a, np.float64) for a in arrays] for arrays in (primals, tangents)]
-        _, y_dot = jax.jvp(rule.plain, *map(tuple, double))
+        at, along = (tuple(jnp.asarray(a, np.float64) for a in arrays) for arrays in (primals, tangents))
+        _, y_dot = jax.jvp(rule.plain, at, along)
         left = float(jnp.vdot(y_dot, jnp.asarray(u, np.float64)))
     pairs = [(v.astype(np.float64), np.asarray(bar, np.float64)) for v, bar in zip(tangents, bars, strict=True)]
     right = sum(float(np.sum(v * bar)) for v, bar in pairs)
