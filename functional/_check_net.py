@@ -8,25 +8,25 @@ targ       the output's shape, or the output's without a last axis of 1
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+import jax.numpy as jnp
 
 from ._check import describe, dtype_of, float_dtype
 
 
-def check_params(op: str, params: Any) -> np.dtype:
+def check_params(op: str, params: Any) -> jnp.dtype:
     """Returns the one dtype of params. Raises ValueError or TypeError, naming the layer, where they are no net."""
     dtype = float_dtype(op, **_named(op, params))
     _check_widths(op, params)
     return dtype
 
 
-def check_net(op: str, params: Any, x: Any, *, raw: bool = False) -> np.dtype:
+def check_net(op: str, params: Any, x: Any, *, raw: bool = False) -> jnp.dtype:
     """Returns the one dtype of params and x. raw: whether x may be uint8 too, which then has no say in it.
 
     Raises ValueError or TypeError, naming the argument, where they do not fit.
     """
     arrays = _named(op, params)
-    if not (raw and dtype_of(x) == np.uint8):
+    if not (raw and dtype_of(x) == jnp.uint8):
         arrays = {"x": x} | arrays
     dtype = float_dtype(op, **arrays)
     w = params[0][0]
@@ -38,10 +38,10 @@ def check_net(op: str, params: Any, x: Any, *, raw: bool = False) -> np.dtype:
     return dtype
 
 
-def check_loss(op: str, params: Any, x: Any, targ: Any, *, raw: bool = False) -> np.dtype:
+def check_loss(op: str, params: Any, x: Any, targ: Any, *, raw: bool = False) -> jnp.dtype:
     """Returns the one dtype of params, x and targ: `check_net`, and targ too."""
     dtype = check_net(op, params, x, raw=raw)
-    name, of_net = ("params[0]'s w", params[0][0]) if dtype_of(x) == np.uint8 else ("x", x)
+    name, of_net = ("params[0]'s w", params[0][0]) if dtype_of(x) == jnp.uint8 else ("x", x)
     float_dtype(op, **{name: of_net, "targ": targ})
     shape = (*x.shape[:-1], params[-1][0].shape[1])
     check_targ(op, f"{dtype}[{','.join(map(str, shape))}]", shape, targ)

@@ -687,7 +687,7 @@ def text_of(function: Function, row: Row) -> str:
 
 
 OURS = {*dir(F), *dir(parallel), "fused_value_and_grad_pallas", "to_state_dict"}
-COUNTS: dict[str, int] = {}
+FUNCTIONS_ROWS_REFUSED = 54, 12_442, 8_412  # a table that lost rows would prove less
 ON_ONE_DEVICE = FUNCTIONS | sharded(parallel.make_mesh(1))
 
 
@@ -715,7 +715,10 @@ def test_how_many_rows():
     counts = collections.Counter(came.partition(":")[0] for name in ON_ONE_DEVICE for came in outcomes(name).values())
     print(f"\n{len(ON_ONE_DEVICE)} functions, {len(KINDS) + len(OF_ALL)} kinds of input, {len(WAYS)} ways of running")
     print(f"{counts.total():,} rows:", ", ".join(f"{came} {count:,}" for came, count in counts.most_common()))
-    assert counts == COUNTS
+    rows = [row for name in ON_ONE_DEVICE for row in outcomes(name)]
+    refused = sum(row.expected != RIGHT for row in rows)
+    assert (len(ON_ONE_DEVICE), len(rows), refused) == FUNCTIONS_ROWS_REFUSED
+    assert set(counts) == {"right", "our error", "jax's own", "NaN found"}
 
 
 @pytest.mark.eight_devices
