@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._check import accumulator, describe
+from ._check import accumulator, describe, dtype_of
+from ._check_net import check_loss
 from ._typing import Array, Params
-from .mlp import mlp_loss
 from .relu import relu_bwd, relu_fwd
 
 Sums: TypeAlias = list[tuple[Array, Array | None]]
@@ -50,13 +50,12 @@ class Tile(NamedTuple):
     """`[fan_out, rows]`."""
 
 
-def checked(params: Params, x: Any, targ: Any, *, raw: bool) -> tuple[Params, Array, Array, jnp.dtype]:
+def checked(op: str, params: Any, x: Any, targ: Any, *, raw: bool) -> tuple[Params, Array, Array, jnp.dtype]:
     """Returns params, x and targ as jax arrays, and the loss's dtype. raw: whether x may be uint8 too.
 
-    Raises the errors of `mlp_loss` where a shape or dtype does not fit.
+    Raises ValueError or TypeError, naming the argument of op, where a shape or dtype does not fit.
     """
-    seen = jax.ShapeDtypeStruct(x.shape, targ.dtype) if raw and getattr(x, "dtype", None) == jnp.uint8 else x
-    dtype = jax.eval_shape(mlp_loss, params, seen, targ).dtype
+    dtype = check_loss(op, params, x, targ, raw=raw)
     return *jax.tree.map(jnp.asarray, (params, x, targ)), dtype
 
 
@@ -65,7 +64,7 @@ def checked_mask(op: str, mask: Any, shape: tuple[int, ...], whose: str) -> Arra
 
     whose: the name of what has the shape, for the error.
     """
-    if getattr(mask, "dtype", None) != jnp.bool_:
+    if dtype_of(mask) != jnp.bool_:
         raise TypeError(f"{op}: mask must be an array of bools; got {describe(mask)}")
     if mask.shape != shape:
         raise ValueError(f"{op}: mask must have the shape of {whose}, {shape}; got {describe(mask)}")

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from ._check import accumulator
+from ._check_net import check_net
 from ._typing import Array, Float, Params
 from .lin import lin
-from .mlp import check_params
 from .relu import relu
 
 
@@ -58,7 +58,7 @@ def activation_stats(
         ValueError: the widths of params and x do not fit; the message names the layer.
         TypeError: an argument is no floating-point array, or the dtypes differ.
     """
-    check_params("activation_stats", params, x)
+    check_net("activation_stats", params, x)
     layers = []
     for number, (w, b) in enumerate(params, start=1):
         z = lin(x, w, b)

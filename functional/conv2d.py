@@ -16,12 +16,12 @@ Source: Dumoulin & Visin, "A guide to convolution arithmetic for deep learning",
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from ._check import accumulator, describe, float_dtype
+from ._check import accumulator, checked_cotangent, checked_first, describe, float_dtype
 from ._typing import Array, Float
 
 Pair: TypeAlias = int | tuple[int, int]
@@ -63,7 +63,13 @@ def _geometry(x: Array, w: Array, stride: Pair, padding: Padding, dilation: Pair
     return strides, pads, dilations
 
 
-def _conv2d(x, w, b, stride: Pair, padding: Padding, dilation: Pair) -> Array:
+def _shape(x: Array, w: Array, strides: Sequence[int], pads: Pads, dilations: Sequence[int]) -> tuple[int, ...]:
+    """The result's shape: as many places on an axis as the kernel has when it moves by the stride."""
+    sizes = zip(x.shape[1:3], w.shape[:2], strides, pads, dilations, strict=True)
+    return (x.shape[0], *((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in sizes), w.shape[3])
+
+
+def _check(x: Any, w: Any, b: Any = None, stride: Any = 1, padding: Any = "VALID", dilation: Any = 1) -> jnp.dtype:
     dtype = float_dtype("conv2d", x=x, w=w) if b is None else float_dtype("conv2d", x=x, w=w, b=b)
     if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[2]:
         raise ValueError(
@@ -75,6 +81,12 @@ def _conv2d(x, w, b, stride: Pair, padding: Padding, dilation: Pair) -> Array:
             f"conv2d: b must have shape (c_out,) = ({w.shape[3]},), the last axis of w; "
             f"got b {describe(b)} and w {describe(w)}"
         )
+    _geometry(x, w, stride, padding, dilation)
+    return dtype
+
+
+def _conv2d(x, w, b, stride: Pair, padding: Padding, dilation: Pair) -> Array:
+    dtype = _check(x, w, b, stride, padding, dilation)
     strides, pads, dilations = _geometry(x, w, stride, padding, dilation)
     acc = accumulator(dtype)
     y = jax.lax.conv_general_dilated(
@@ -89,6 +101,7 @@ def _conv2d(x, w, b, stride: Pair, padding: Padding, dilation: Pair) -> Array:
     return y.astype(dtype)
 
 
+@checked_first(_check)
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def conv2d(
     x: Float[Array, "n height width c_in"],
@@ -142,11 +155,14 @@ def conv2d_bwd(
 ]:
     """Cotangents `(x_bar, w_bar, b_bar)` for `y_bar`; b_bar is None where there was no b.
 
-    stride, padding, dilation: as given to `conv2d`. residuals: what `conv2d_fwd` returned beside y.
+    stride, padding, dilation: as given to `conv2d`. residuals: what `conv2d_fwd` returned beside y. y_bar: an array of
+    y's shape and dtype, else ValueError or TypeError.
     """
     x, w, b = residuals
-    dtype, acc = y_bar.dtype, accumulator(y_bar.dtype)
+    dtype = float_dtype("conv2d_bwd", x=x, w=w)
     strides, pads, dilations = _geometry(x, w, stride, padding, dilation)
+    y_bar = checked_cotangent("conv2d_bwd", "y_bar", y_bar, _shape(x, w, strides, pads, dilations), dtype)
+    acc = accumulator(dtype)
     x_wide, w_wide, bar = (a.astype(acc) for a in (x, w, y_bar))
     x_bar_pads, w_bar_pads = [], []
     for axis, (s, d, (before, _after)) in enumerate(zip(strides, dilations, pads, strict=True)):

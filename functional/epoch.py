@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._check import accumulator, describe, scalar
+from ._check import accumulator, check_scalar, describe, dtype_of, float_dtype, scalar
+from ._check_net import check_loss, check_net
 from ._tile import Sums, Turned, checked, checked_mask, of_rows, tile_pass, turn, turn_back, whole_batch
 from ._typing import Array, Float, Params
 
@@ -54,19 +55,9 @@ def sgd_epoch(
         ValueError: a shape does not fit.
         TypeError: a dtype does not fit, order holds no integers, or mask no bools.
     """
-    kind = getattr(order, "dtype", None)
-    if kind is None or not jnp.issubdtype(kind, jnp.integer):
-        raise TypeError(f"sgd_epoch: order must be an array of integers; got {describe(order)}")
-    if order.ndim != 2 or order.shape[1] < 1:
-        raise ValueError(f"sgd_epoch: order must be [steps, batch], with a batch of at least 1; got {describe(order)}")
-    if getattr(x, "ndim", 0) != 2 or jnp.shape(x)[:1] != jnp.shape(targ)[:1] or not len(x):
-        raise ValueError(
-            f"sgd_epoch: x must be [n, fan_in] and targ have its n, of at least 1; "
-            f"got x {describe(x)} and targ {describe(targ)}"
-        )
-    if mask is not None:
-        mask = checked_mask("sgd_epoch", mask, order.shape, "order")
-    params, x, targ, dtype = checked(params, x, targ, raw=True)
+    check_arguments("sgd_epoch", params, x, targ, order, lr, mean, std, mask)
+    mask = None if mask is None else jnp.asarray(mask)
+    params, x, targ, dtype = checked("sgd_epoch", params, x, targ, raw=True)
     acc = accumulator(dtype)
     lr, mean, std = (scalar("sgd_epoch", k, v, acc) for k, v in (("lr", lr), ("mean", mean), ("std", std)))
     targets = targ.reshape(len(x), params[-1][0].shape[1])
@@ -88,3 +79,26 @@ def sgd_epoch(
 
     weights, losses = lax.scan(step, [(w_t, b) for _, w_t, b in turn(params)], (jnp.asarray(order), mask))
     return turn_back(weights, params), losses.astype(dtype)
+
+
+def check_arguments(
+    op: str, params: Any, x: Any, targ: Any, order: Any, lr: Any, mean: Any, std: Any, mask: Any
+) -> None:
+    """Raises ValueError or TypeError, naming the argument of op, where one of an epoch's does not fit."""
+    kind = dtype_of(order)
+    if kind is None or not jnp.issubdtype(kind, jnp.integer):
+        raise TypeError(f"{op}: order must be an array of integers; got {describe(order)}")
+    if order.ndim != 2 or order.shape[1] < 1:
+        raise ValueError(f"{op}: order must be [steps, batch], with a batch of at least 1; got {describe(order)}")
+    check_net(op, params, x, raw=True)
+    float_dtype(op, targ=targ)
+    if x.ndim != 2 or x.shape[:1] != targ.shape[:1] or not len(x):
+        raise ValueError(
+            f"{op}: x must be [n, fan_in] and targ have its n, of at least 1; "
+            f"got x {describe(x)} and targ {describe(targ)}"
+        )
+    check_loss(op, params, x, targ, raw=True)
+    for name, value in (("lr", lr), ("mean", mean), ("std", std)):
+        check_scalar(op, name, value)
+    if mask is not None:
+        checked_mask(op, mask, order.shape, "order")

@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._check import accumulator, describe, scalar
+from ._check import accumulator, check_scalar, describe, dtype_of, scalar
+from ._check_net import check_loss
 from ._fold import fold, unfold
 from ._tile import Sums, Tile, Turned, checked, checked_mask, dot, of_rows, tile_pass, turn, turn_back, whole_batch
 from ._typing import Array, Params
@@ -107,8 +108,6 @@ def fused_forward_and_backward(
     with x's shape and dtype; it is 0 where mask is False, and each device along axis_name has that of its own rows. Its
     price is memory for z_1_bar of all rows, and one more product.
     """
-    if getattr(x, "dtype", None) == jnp.uint8:
-        raise ValueError(f"fused_forward_and_backward: x_bar needs a floating-point x; got x {describe(x)}")
     options = mean, std, reduction, tile_rows, mask, axis_name
     loss, grads, x_bar = _fused("fused_forward_and_backward", params, x, targ, *options, with_x_bar=True)
     assert x_bar is not None, "it was asked for"
@@ -130,15 +129,9 @@ def _fused(
     with_x_bar: bool,
 ) -> tuple[Array, Params, Array | None]:
     """What both functions above compute. x_bar is None unless it is asked for."""
-    if reduction not in ("mean", "sum"):
-        raise ValueError(
-            f"{op}: reduction must be 'mean' or 'sum'; got {reduction!r}. A tile goes backward before "
-            "the other tiles are seen: sound only where the loss is a sum over rows"
-        )
-    if (mean is None) != (std is None):
-        raise ValueError(f"{op}: give both mean and std, or neither; got mean={mean}, std={std}")
-    params, x, targ, dtype = checked(params, x, targ, raw=True)
-    mask = None if mask is None else checked_mask(op, mask, x.shape[:-1], "x's leading axes")
+    check_arguments(op, params, x, targ, mean, std, reduction, mask, with_x_bar=with_x_bar)
+    params, x, targ, dtype = checked(op, params, x, targ, raw=True)
+    mask = None if mask is None else jnp.asarray(mask)
     layers, acc = turn(params), accumulator(dtype)
     if mean is not None:
         mean, std = (scalar(op, name, v, acc) for name, v in (("mean", mean), ("std", std)))
@@ -158,6 +151,26 @@ def _fused(
         sums[0] = unfold(sums[0], mean, std)
     x_bar = None if z1_bar is None else x_bar_of(layers, z1_bar, x)
     return loss.astype(dtype), turn_back(sums, params), x_bar
+
+
+def check_arguments(
+    op: str, params: Any, x: Any, targ: Any, mean: Any, std: Any, reduction: Any, mask: Any, *, with_x_bar: bool
+) -> None:
+    """Raises ValueError or TypeError, naming the argument of op, where one of a fused step's does not fit."""
+    if reduction not in ("mean", "sum"):
+        raise ValueError(
+            f"{op}: reduction must be 'mean' or 'sum'; got {reduction!r}. A tile goes backward before "
+            "the other tiles are seen: sound only where the loss is a sum over rows"
+        )
+    if (mean is None) != (std is None):
+        raise ValueError(f"{op}: give both mean and std, or neither; got mean={mean}, std={std}")
+    if with_x_bar and dtype_of(x) == jnp.uint8:
+        raise ValueError(f"{op}: x_bar needs a floating-point x; got x {describe(x)}")
+    check_loss(op, params, x, targ, raw=True)
+    for name, value in (("mean", mean), ("std", std)) if mean is not None else ():
+        check_scalar(op, name, value)
+    if mask is not None:
+        checked_mask(op, mask, x.shape[:-1], "x's leading axes")
 
 
 class Walked(NamedTuple):

@@ -10,11 +10,12 @@ Source: the gradients are those of functional/mlp.py; that a scalar's cotangent 
 """
 
 import functools
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 
-from ._check import accumulator
+from ._check import accumulator, checked_cotangent, checked_first
+from ._check_net import check_loss
 from ._tile import checked, turn, turn_back
 from ._typing import Array, Float, Params
 from .fused import walk, x_bar_of
@@ -23,6 +24,11 @@ from .fused import walk, x_bar_of
 Residuals: TypeAlias = tuple[Params, Array, Array]
 
 
+def _check(params: Any, x: Any, targ: Any, tile_rows: Any = None) -> None:
+    check_loss("fused_mlp_loss", params, x, targ)
+
+
+@checked_first(_check)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def fused_mlp_loss(
     params: Params, x: Float[Array, "*batch fan_in"], targ: Float[Array, "*targ"], tile_rows: int | None = None
@@ -42,7 +48,7 @@ def fused_mlp_loss_fwd(
     params: Params, x: Float[Array, "*batch fan_in"], targ: Float[Array, "*targ"], tile_rows: int | None = None
 ) -> tuple[Float[Array, ""], Residuals]:
     """`(loss, residuals)`: the result of `fused_mlp_loss`, and what `fused_mlp_loss_bwd` needs."""
-    params, x, targ, dtype = checked(params, x, targ, raw=False)
+    params, x, targ, dtype = checked("fused_mlp_loss", params, x, targ, raw=False)
     layers = turn(params)
     squares, sums, z1_bar, output_bar = walk(layers, x, targ, 2 / max(targ.size, 1), tile_rows, None, keep=True)
     assert z1_bar is not None and output_bar is not None, "they were to be kept"
@@ -54,8 +60,10 @@ def fused_mlp_loss_bwd(tile_rows: int | None, residuals: Residuals, loss_bar: Fl
     """Cotangents `(params_bar, x_bar, targ_bar)` for `loss_bar`.
 
     tile_rows: as given to `fused_mlp_loss`; it is not read here. residuals: what `fused_mlp_loss_fwd` returned beside
-    the loss.
+    the loss. loss_bar: an array without axes, of the loss's dtype, else ValueError or TypeError.
     """
+    _, _, targ_bar = residuals
+    loss_bar = checked_cotangent("fused_mlp_loss_bwd", "loss_bar", loss_bar, (), targ_bar.dtype)
     # The product is made in the wide dtype, so that a half-precision gradient is rounded once more, not twice.
     acc = accumulator(loss_bar.dtype)
     return jax.tree.map(lambda bar: (loss_bar.astype(acc) * bar.astype(acc)).astype(bar.dtype), residuals)

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._check import accumulator
+from ._check import accumulator, check_scalar, describe, dtype_of
 from ._typing import Array, Float
 
 Mode: TypeAlias = Literal["fan_in", "fan_out"]
@@ -53,7 +53,16 @@ def _fans(op: str, shape: Any) -> tuple[int, int]:
     return math.prod(kernel) * c_in, math.prod(kernel) * c_out
 
 
+def _check_key(op: str, key: Any) -> None:
+    """Raises TypeError unless key is one random key, of `jax.random.key` or (uint32) of `jax.random.PRNGKey`."""
+    dtype = dtype_of(key)
+    new = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and key.ndim == 0
+    if not new and not (dtype == np.uint32 and key.shape in ((2,), (4,))):
+        raise TypeError(f"{op}: key must be one random key, as jax.random.key(0) makes it; got {describe(key)}")
+
+
 def _xavier_std(op: str, shape: Sequence[int], gain: float) -> float:
+    check_scalar(op, "gain", gain)
     return gain * math.sqrt(2 / sum(_fans(op, shape)))
 
 
@@ -61,6 +70,7 @@ def _kaiming_std(op: str, shape: Sequence[int], mode: Mode, negative_slope: floa
     fan_in, fan_out = _fans(op, shape)
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f"{op}: mode must be 'fan_in' or 'fan_out'; got {mode!r}")
+    check_scalar(op, "negative_slope", negative_slope)
     if not math.isfinite(negative_slope):
         raise ValueError(f"{op}: negative_slope must be finite; got {negative_slope!r}")
     return math.sqrt(2 / ((1 + negative_slope**2) * (fan_in if mode == "fan_in" else fan_out)))
@@ -74,14 +84,16 @@ def _float(dtype: jax.typing.DTypeLike | None) -> np.dtype:
     return chosen
 
 
-def _normal(key: Array, shape: Sequence[int], std: float, dtype: jax.typing.DTypeLike | None) -> Array:
+def _normal(op: str, key: Array, shape: Sequence[int], std: float, dtype: jax.typing.DTypeLike | None) -> Array:
+    _check_key(op, key)
     dtype = _float(dtype)
     # It is drawn in float32 at least: a normal that is drawn in half precision has no tails.
     drawn = jax.random.normal(key, tuple(shape), accumulator(dtype))
     return (drawn * std).astype(dtype)
 
 
-def _uniform(key: Array, shape: Sequence[int], std: float, dtype: jax.typing.DTypeLike | None) -> Array:
+def _uniform(op: str, key: Array, shape: Sequence[int], std: float, dtype: jax.typing.DTypeLike | None) -> Array:
+    _check_key(op, key)
     dtype = _float(dtype)
     drawn = jax.random.uniform(key, tuple(shape), accumulator(dtype), minval=-1, maxval=1)
     return (drawn * (math.sqrt(3) * std)).astype(dtype)
@@ -97,7 +109,7 @@ def xavier_normal(
     Raises ValueError if `shape` is neither of the two, TypeError if `dtype` is no floating-point dtype.
     Source: Glorot & Bengio 2010, eq. 12.
     """
-    return _normal(key, shape, _xavier_std("xavier_normal", shape, gain), dtype)
+    return _normal("xavier_normal", key, shape, _xavier_std("xavier_normal", shape, gain), dtype)
 
 
 def xavier_uniform(
@@ -107,7 +119,7 @@ def xavier_uniform(
 
     Source: Glorot & Bengio 2010, eq. 16.
     """
-    return _uniform(key, shape, _xavier_std("xavier_uniform", shape, gain), dtype)
+    return _uniform("xavier_uniform", key, shape, _xavier_std("xavier_uniform", shape, gain), dtype)
 
 
 def kaiming_normal(
@@ -126,7 +138,7 @@ def kaiming_normal(
     Raises ValueError if `shape` or `mode` is none of these, TypeError if `dtype` is no floating-point dtype.
     Source: He et al. 2015, eq. 10, 14 and 15.
     """
-    return _normal(key, shape, _kaiming_std("kaiming_normal", shape, mode, negative_slope), dtype)
+    return _normal("kaiming_normal", key, shape, _kaiming_std("kaiming_normal", shape, mode, negative_slope), dtype)
 
 
 def kaiming_uniform(
@@ -141,7 +153,7 @@ def kaiming_uniform(
 
     Source: He et al. 2015, eq. 10, 14 and 15, for the variance; on ±a it is a^2 / 3.
     """
-    return _uniform(key, shape, _kaiming_std("kaiming_uniform", shape, mode, negative_slope), dtype)
+    return _uniform("kaiming_uniform", key, shape, _kaiming_std("kaiming_uniform", shape, mode, negative_slope), dtype)
 
 
 def torch_linear(
@@ -174,8 +186,9 @@ def torch_conv(
 
 def _torch_default(op: str, key: Array, shape: Sequence[int], dtype: jax.typing.DTypeLike | None):
     std = _kaiming_std(op, shape, "fan_in", math.sqrt(5))
+    _check_key(op, key)
     w_key, b_key = jax.random.split(key)
-    return _uniform(w_key, shape, std, dtype), _uniform(b_key, shape[-1:], std, dtype)
+    return _uniform(op, w_key, shape, std, dtype), _uniform(op, b_key, shape[-1:], std, dtype)
 
 
 def init_mlp(
@@ -191,6 +204,7 @@ def init_mlp(
     Source: He et al. 2015, section 2.2.
     """
     sizes = _sizes("init_mlp", sizes, 2, "at least two positive integers", name="sizes")
+    _check_key("init_mlp", key)
     params = []
     last = len(sizes) - 2
     for layer, layer_key in enumerate(jax.random.split(key, len(sizes) - 1)):

@@ -7,12 +7,14 @@ A layer is three functions and no state: parameters go in and their cotangents c
 whose layers keep input, output and gradient in themselves; here they are arguments and results.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
+from ._check import check_known, describe
 from ._typing import Array
 from .init import kaiming_normal
 from .lin import lin_bwd, lin_fwd
@@ -60,6 +62,8 @@ def Lin(fan_in: int, fan_out: int, init: Callable[[Array, tuple[int, int]], Any]
 
 
 def _lin_forward(params, x):
+    if not isinstance(params, (list, tuple)) or len(params) not in (1, 2):
+        raise ValueError(f"Lin: params must be a pair (w, b); got {describe(params)}")
     return lin_fwd(x, *params)
 
 
@@ -149,7 +153,8 @@ def as_op(layer: Layer) -> Callable[..., Any]:
     """Returns a function `(params, *inputs) -> y` that `jax.grad` differentiates by the layer's own backward.
 
     So `jax.grad(as_op(model))(params, x, targ)` works, and `parity.check(as_op(layer), params, x)` tells whether the
-    layer that you wrote is right.
+    layer that you wrote is right. Where params or an input holds what is neither a number nor an array of jax's or
+    NumPy's, a call raises TypeError.
     """
 
     @jax.custom_vjp
@@ -167,7 +172,15 @@ def as_op(layer: Layer) -> Callable[..., Any]:
         return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(params_bar)), *bars
 
     op.defvjp(op_fwd, op_bwd)
-    return op
+
+    @functools.wraps(op)
+    def call(params: Tree, *inputs: Array) -> Array:
+        check_known("as_op", "params", params)
+        for k, value in enumerate(inputs):
+            check_known("as_op", f"inputs[{k}]", value)
+        return op(params, *inputs)
+
+    return call
 
 
 def _name(value: Any) -> str:

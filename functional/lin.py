@@ -6,23 +6,19 @@
 Source: Goodfellow, Bengio & Courville, Deep Learning (2016), section 6.5.6; the lesson's `lin_grad`.
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from ._check import accumulator, describe, float_dtype
+from ._check import accumulator, checked_cotangent, checked_first, describe, float_dtype
 from ._typing import Array, Float
 
 # x and w, because each is the factor of the other's gradient; and b, which only tells backward whether there was one.
 Residuals: TypeAlias = tuple[Array, Array, Array | None]
 
 
-def _lin(
-    x: Float[Array, "*batch fan_in"],
-    w: Float[Array, "fan_in fan_out"],
-    b: Float[Array, " fan_out"] | None = None,
-) -> Float[Array, "*batch fan_out"]:
+def _check(x: Any, w: Any, b: Any = None) -> jnp.dtype:
     dtype = float_dtype("lin", x=x, w=w) if b is None else float_dtype("lin", x=x, w=w, b=b)
     if w.ndim != 2:
         raise ValueError(f"lin: w must have shape (fan_in, fan_out); got w {describe(w)}")
@@ -36,6 +32,15 @@ def _lin(
             f"lin: b must have shape (fan_out,) = ({w.shape[1]},), the last axis of w; "
             f"got b {describe(b)} and w {describe(w)}"
         )
+    return dtype
+
+
+def _lin(
+    x: Float[Array, "*batch fan_in"],
+    w: Float[Array, "fan_in fan_out"],
+    b: Float[Array, " fan_out"] | None = None,
+) -> Float[Array, "*batch fan_out"]:
+    dtype = _check(x, w, b)
     acc = accumulator(dtype)
     y = jnp.tensordot(x, w, axes=1, preferred_element_type=acc)
     if b is not None:
@@ -43,6 +48,7 @@ def _lin(
     return y.astype(dtype)
 
 
+@checked_first(_check)
 @jax.custom_vjp
 def lin(
     x: Float[Array, "*batch fan_in"],
@@ -78,13 +84,15 @@ def lin_bwd(
 ) -> tuple[Float[Array, "*batch fan_in"], Float[Array, "fan_in fan_out"], Float[Array, " fan_out"] | None]:
     """Cotangents `(x_bar, w_bar, b_bar)` for `y_bar`; `b_bar` is None where there was no b.
 
-    residuals: what `lin_fwd` returned beside y.
+    residuals: what `lin_fwd` returned beside y. y_bar: an array of y's shape and dtype, else ValueError or TypeError.
 
     Each cotangent has its primal's shape and dtype. Half precision accumulates in float32 and rounds once. On a CPU,
     `weight_grad_transposed` computes a narrow w_bar faster (docs/performance.md).
     """
     x, w, b = residuals
-    dtype, acc = y_bar.dtype, accumulator(y_bar.dtype)
+    dtype = float_dtype("lin_bwd", x=x, w=w)
+    y_bar = checked_cotangent("lin_bwd", "y_bar", y_bar, (*x.shape[:-1], w.shape[-1]), dtype)
+    acc = accumulator(dtype)
     batch = tuple(range(y_bar.ndim - 1))
     x_bar = jnp.tensordot(y_bar, w, axes=(-1, 1), preferred_element_type=acc)
     # As (y_bar^T @ x)^T: with x first, XLA's CPU backend cannot run it in bfloat16 when y_bar is vmapped and x is not.

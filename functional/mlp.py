@@ -6,11 +6,12 @@
 Source: Goodfellow, Bengio & Courville, Deep Learning (2016), section 6.5.4; the lesson's `forward_and_backward`.
 """
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax.numpy as jnp
 
-from ._check import describe
+from ._check import checked_cotangent, float_dtype
+from ._check_net import check_loss, check_net
 from ._typing import Array, Float, Params
 from .lin import Residuals as LinResiduals
 from .lin import lin, lin_bwd, lin_fwd
@@ -22,29 +23,13 @@ from .relu import relu, relu_bwd, relu_fwd
 Residuals: TypeAlias = list[tuple[LinResiduals, ReluResiduals | None]]
 
 
-def check_params(op: str, params: Any, x: Any) -> None:
-    """Raises ValueError, naming the layer, where widths do not fit each other. Each `lin` checks the rest itself."""
-    if not isinstance(params, (list, tuple)) or not params:
-        raise ValueError(f"{op}: params must be a list of at least one (w, b); got {params!r}")
-    width, source = jnp.shape(x)[-1:], f"x {describe(x)}"
-    for layer, wb in enumerate(params):
-        if not isinstance(wb, (list, tuple)) or len(wb) != 2:
-            raise ValueError(f"{op}: params[{layer}] must be a pair (w, b); got {type(wb).__name__}")
-        if jnp.shape(wb[0])[:1] != width:
-            raise ValueError(
-                f"{op}: the first axis of params[{layer}]'s w must match the last axis of {source}; "
-                f"got w {describe(wb[0])}"
-            )
-        width, source = jnp.shape(wb[0])[1:], f"params[{layer}]'s w {describe(wb[0])}"
-
-
 def mlp(params: Params, x: Float[Array, "*batch fan_in"]) -> Float[Array, "*batch fan_out"]:
     """Dense net: `lin`, `relu`, `lin`, ..., `lin`. No relu after the last layer.
 
     Shapes: params `[(w[fan_in, h1], b[h1]), ..., (w[h, fan_out], b[fan_out])]`, `x[..., fan_in]`; the result is
     `[..., fan_out]`, all of one dtype. Raises ValueError or TypeError where a layer does not fit, naming it.
     """
-    check_params("mlp", params, x)
+    check_net("mlp", params, x)
     for w, b in params[:-1]:
         x = relu(lin(x, w, b))
     w, b = params[-1]
@@ -56,12 +41,13 @@ def mlp_loss(params: Params, x: Float[Array, "*batch fan_in"], targ: Float[Array
 
     Shapes and errors: those of `mlp` and `mse`.
     """
+    check_loss("mlp_loss", params, x, targ)
     return mse(mlp(params, x), targ)
 
 
 def mlp_fwd(params: Params, x: Float[Array, "*batch fan_in"]) -> tuple[Float[Array, "*batch fan_out"], Residuals]:
     """`(output, residuals)`: the result of `mlp`, and what `mlp_bwd` needs."""
-    check_params("mlp", params, x)
+    check_net("mlp_fwd", params, x)
     residuals: Residuals = []
     for w, b in params[:-1]:
         z, lin_residuals = lin_fwd(x, w, b)
@@ -78,8 +64,13 @@ def mlp_bwd(
 ) -> tuple[Params, Float[Array, "*batch fan_in"]]:
     """Cotangents `(params_bar, x_bar)` for `output_bar`; params_bar has the structure of params.
 
-    residuals: what `mlp_fwd` returned beside the output.
+    residuals: what `mlp_fwd` returned beside the output. output_bar: an array of the output's shape and dtype, else
+    ValueError or TypeError.
     """
+    (x, w, _), _ = residuals[-1]
+    output_bar = checked_cotangent(
+        "mlp_bwd", "output_bar", output_bar, (*x.shape[:-1], w.shape[-1]), float_dtype("mlp_bwd", x=x, w=w)
+    )
     params_bar = []
     bar = output_bar
     for lin_residuals, relu_residuals in reversed(residuals):
@@ -101,6 +92,7 @@ def forward_and_backward(
 
     Source: the lesson's `forward_and_backward`.
     """
+    check_loss("forward_and_backward", params, x, targ)
     output, mlp_residuals = mlp_fwd(params, x)
     loss, mse_residuals = mse_fwd(output, targ)
     output_bar, _targ_bar = mse_bwd(mse_residuals, jnp.ones_like(loss))

@@ -8,27 +8,28 @@ factor, as in every rule. The mean is over all elements and carries no factor 1/
 and Machine Learning, 2006, eq. 5.11 has one, and sums).
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from ._check import accumulator, describe, float_dtype
+from ._check import accumulator, checked_cotangent, checked_first, describe, float_dtype
+from ._check_net import check_targ
 from ._typing import Array, Float
 
 # The inputs, which are alive anyway. Taking their difference again is cheaper than keeping it in float32.
 Residuals: TypeAlias = tuple[Array, Array]
 
 
-def _difference(output: Array, targ: Array) -> Array:
-    """Returns `output - targ` in the accumulator's dtype and targ's shape."""
-    dtype = float_dtype("mse", output=output, targ=targ)
-    if output.shape not in (targ.shape, (*targ.shape, 1)):
-        raise ValueError(
-            f"mse: output must have targ's shape {targ.shape} or {(*targ.shape, 1)}; "
-            f"got output {describe(output)} and targ {describe(targ)}"
-        )
-    acc = accumulator(dtype)
+def _check(output: Any, targ: Any, op: str = "mse") -> jnp.dtype:
+    dtype = float_dtype(op, output=output, targ=targ)
+    check_targ(op, describe(output), output.shape, targ)
+    return dtype
+
+
+def _difference(output: Array, targ: Array, op: str = "mse") -> Array:
+    """Returns `output - targ` in the accumulator's dtype and targ's shape. op: who asks, for the error."""
+    acc = accumulator(_check(output, targ, op))
     return jnp.reshape(output, targ.shape).astype(acc) - jnp.astype(targ, acc)
 
 
@@ -37,6 +38,7 @@ def _mse(output: Float[Array, "*output"], targ: Float[Array, "*targ"]) -> Float[
     return jnp.mean(diff * diff).astype(jnp.result_type(output))
 
 
+@checked_first(_check)
 @jax.custom_vjp
 def mse(output: Float[Array, "*output"], targ: Float[Array, "*targ"]) -> Float[Array, ""]:
     """Mean squared error, with a hand-written reverse pass (for `targ` too).
@@ -61,9 +63,13 @@ def mse_fwd(output: Float[Array, "*output"], targ: Float[Array, "*targ"]) -> tup
 
 
 def mse_bwd(residuals: Residuals, loss_bar: Float[Array, ""]) -> tuple[Float[Array, "*output"], Float[Array, "*targ"]]:
-    """Cotangents `(output_bar, targ_bar)` for `loss_bar`. residuals: what `mse_fwd` returned beside the loss."""
+    """Cotangents `(output_bar, targ_bar)` for `loss_bar`. residuals: what `mse_fwd` returned beside the loss.
+
+    loss_bar: an array without axes, of the loss's dtype, else ValueError or TypeError.
+    """
     output, targ = residuals
-    diff = _difference(output, targ)
+    diff = _difference(output, targ, "mse_bwd")
+    loss_bar = checked_cotangent("mse_bwd", "loss_bar", loss_bar, (), jnp.result_type(output))
     n = max(diff.size, 1)  # without rows the gradient is empty, and nothing is divided by zero
     bar = loss_bar.astype(diff.dtype) * (2 / n) * diff
     return jnp.reshape(bar, output.shape).astype(loss_bar.dtype), (-bar).astype(loss_bar.dtype)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
-from ._check import float_dtype
+from ._check import checked_cotangent, checked_first, float_dtype
 from ._typing import Array, Float
 
 # The output, not the input: y > 0 exactly where x > 0, and the next layer keeps y anyway.
@@ -26,6 +26,7 @@ def _relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(x <= 0, jnp.zeros((), dtype), x)
 
 
+@checked_first(lambda x: float_dtype("relu", x=x))
 @jax.custom_vjp
 def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Rectifier `max(x, 0)`, with a hand-written reverse pass; relu'(0) = 0.
@@ -48,8 +49,12 @@ def relu_fwd(x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Residua
 
 
 def relu_bwd(residuals: Residuals, y_bar: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"]]:
-    """Cotangent `(x_bar,)` for `y_bar`. residuals: what `relu_fwd` returned beside y."""
+    """Cotangent `(x_bar,)` for `y_bar`. residuals: what `relu_fwd` returned beside y.
+
+    y_bar: an array of y's shape and dtype, else ValueError or TypeError.
+    """
     y = residuals
+    y_bar = checked_cotangent("relu_bwd", "y_bar", y_bar, y.shape, float_dtype("relu_bwd", y=y))
     # A select, not a product with the mask: 0 * NaN is NaN.
     return (jnp.where(y > 0, y_bar, jnp.zeros((), y_bar.dtype)),)
 

@@ -7,13 +7,13 @@ Source: the lesson's `x.clamp_min(0.) - 0.5`. For a standard normal x the mean o
 0.40, and for one of variance 2, which Kaiming weights make, it is 0.56; 0.5 is the lesson's number between them.
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ._check import accumulator, float_dtype, scalar, scalar_bar
+from ._check import accumulator, check_scalar, checked_cotangent, checked_first, float_dtype, scalar, scalar_bar
 from ._typing import Array, Float
 from .relu import _relu
 
@@ -22,12 +22,18 @@ from .relu import _relu
 Residuals: TypeAlias = tuple[Array, ArrayLike]
 
 
+def _check(x: Any, shift: Any = 0.5) -> jnp.dtype:
+    check_scalar("shifted_relu", "shift", shift)
+    return float_dtype("shifted_relu", x=x)
+
+
 def _shifted_relu(x: Float[Array, "*shape"], shift: ArrayLike = 0.5) -> Float[Array, "*shape"]:
-    dtype = float_dtype("shifted_relu", x=x)
+    dtype = _check(x, shift)
     acc = accumulator(dtype)
     return (_relu(x).astype(acc) - jnp.broadcast_to(scalar("shifted_relu", "shift", shift, acc), x.shape)).astype(dtype)
 
 
+@checked_first(_check)
 @jax.custom_vjp
 def shifted_relu(x: Float[Array, "*shape"], shift: ArrayLike = 0.5) -> Float[Array, "*shape"]:
     """Rectifier moved down, `max(x, 0) - shift`, with a hand-written reverse pass; its derivative at 0 is 0.
@@ -53,9 +59,13 @@ def shifted_relu_bwd(
 ) -> tuple[Float[Array, "*shape"], Float[Array, ""] | None]:
     """Cotangents `(x_bar, shift_bar)` for `y_bar`; shift_bar is None where shift is a whole number.
 
-    residuals: what `shifted_relu_fwd` returned beside y.
+    residuals: what `shifted_relu_fwd` returned beside y. y_bar: an array of y's shape and dtype, else ValueError or
+    TypeError; the mask does not know y's dtype.
     """
     on, shift = residuals
+    y_bar = checked_cotangent(
+        "shifted_relu_bwd", "y_bar", y_bar, on.shape, float_dtype("shifted_relu_bwd", y_bar=y_bar)
+    )
     shift_bar = -jnp.sum(y_bar, dtype=accumulator(y_bar.dtype))
     return jnp.where(on, y_bar, jnp.zeros((), y_bar.dtype)), scalar_bar(shift, shift_bar)
 

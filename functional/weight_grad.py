@@ -23,14 +23,17 @@ from ._check import accumulator, describe, float_dtype
 from ._typing import Array, Float
 
 
-def _acc(op: str, x: Array, y_bar: Array) -> jnp.dtype:
-    """The accumulator's dtype. Raises TypeError or ValueError unless x and y_bar are matrices of as many rows."""
+def _dtypes(op: str, x: Array, y_bar: Array) -> tuple[jnp.dtype, jnp.dtype]:
+    """Returns the one dtype of x and y_bar, and the accumulator's.
+
+    Raises TypeError or ValueError unless x and y_bar are matrices of as many rows.
+    """
     dtype = float_dtype(op, x=x, y_bar=y_bar)
     if x.ndim != 2 or y_bar.ndim != 2 or len(x) != len(y_bar):
         raise ValueError(
             f"{op}: x must be [n, fan_in] and y_bar [n, fan_out]; got x {describe(x)} and y_bar {describe(y_bar)}"
         )
-    return accumulator(dtype)
+    return dtype, accumulator(dtype)
 
 
 def weight_grad_outer(x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_out"]) -> Float[Array, "fan_in fan_out"]:
@@ -39,12 +42,12 @@ def weight_grad_outer(x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_ou
     Raises TypeError if x and y_bar are no floating-point arrays of one dtype, ValueError if they are no matrices of as
     many rows.
     """
-    acc = _acc("weight_grad_outer", x, y_bar)
+    dtype, acc = _dtypes("weight_grad_outer", x, y_bar)
     shape = (*x.shape, y_bar.shape[1])
     # Widened, then broadcast: the other way round, autodiff of this function would sum in half precision.
     rows = jnp.broadcast_to(x.astype(acc)[:, :, None], shape)
     bars = jnp.broadcast_to(y_bar.astype(acc)[:, None, :], shape)
-    return jnp.sum(rows * bars, axis=0).astype(x.dtype)
+    return jnp.sum(rows * bars, axis=0).astype(dtype)
 
 
 def weight_grad_einsum(x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_out"]) -> Float[Array, "fan_in fan_out"]:
@@ -53,8 +56,8 @@ def weight_grad_einsum(x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_o
     Raises TypeError if x and y_bar are no floating-point arrays of one dtype, ValueError if they are no matrices of as
     many rows.
     """
-    acc = _acc("weight_grad_einsum", x, y_bar)
-    return jnp.einsum("ni,no->io", x, y_bar, preferred_element_type=acc).astype(x.dtype)
+    dtype, acc = _dtypes("weight_grad_einsum", x, y_bar)
+    return jnp.einsum("ni,no->io", x, y_bar, preferred_element_type=acc).astype(dtype)
 
 
 def weight_grad_matmul(x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_out"]) -> Float[Array, "fan_in fan_out"]:
@@ -63,8 +66,8 @@ def weight_grad_matmul(x: Float[Array, "n fan_in"], y_bar: Float[Array, "n fan_o
     Raises TypeError if x and y_bar are no floating-point arrays of one dtype, ValueError if they are no matrices of as
     many rows.
     """
-    acc = _acc("weight_grad_matmul", x, y_bar)
-    return jnp.matmul(x.T, y_bar, preferred_element_type=acc).astype(x.dtype)
+    dtype, acc = _dtypes("weight_grad_matmul", x, y_bar)
+    return jnp.matmul(x.T, y_bar, preferred_element_type=acc).astype(dtype)
 
 
 def weight_grad_transposed(
@@ -75,8 +78,8 @@ def weight_grad_transposed(
     Raises TypeError if x and y_bar are no floating-point arrays of one dtype, ValueError if they are no matrices of as
     many rows.
     """
-    acc = _acc("weight_grad_transposed", x, y_bar)
+    dtype, acc = _dtypes("weight_grad_transposed", x, y_bar)
     # XLA would fold each transpose into the product again, and then pick the slower kernel: hence the barriers.
     bars = jax.lax.optimization_barrier(y_bar.T)
     w_bar_t = jax.lax.optimization_barrier(jnp.matmul(bars, x, preferred_element_type=acc))
-    return w_bar_t.T.astype(x.dtype)
+    return w_bar_t.T.astype(dtype)

@@ -7,10 +7,16 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from pullback.functional._check import advice, check_concrete, describe, dtype_of
+
 
 def gather(value: Any) -> np.ndarray:
-    """`[processes, ...]`: what each process gives as value, arrays of one shape and dtype. All must call it."""
-    value = np.asarray(value)
+    """`[processes, ...]`: what each process gives as value, arrays of one shape and dtype. All must call it.
+
+    Raises TypeError where value holds no numbers, or is a masked array, whose mask nobody would get.
+    """
+    check_concrete("gather", value)
+    value = numbers("gather", "value", value)
     if jax.process_count() == 1:
         return value[None]
     # As bytes: jax would make float32 of float64.
@@ -23,13 +29,15 @@ def check_same(name: str, tree: Any) -> None:
 
     name: what the error calls the tree. tree: of arrays, jax's or NumPy's.
     All must call it. Of an array that is divided over devices, those that hold the same part must hold the same bits.
+    Raises TypeError where a leaf holds no numbers, or is a masked array.
     """
+    check_concrete("check_same", tree)
+    paths = [(f"{name}{jax.tree_util.keystr(path)}", leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+    leaves = [
+        (path, leaf if isinstance(leaf, jax.Array) else numbers("check_same", path, leaf)) for path, leaf in paths
+    ]
     if jax.process_count() == 1:
         return
-    leaves = [
-        (f"{name}{jax.tree_util.keystr(path)}", leaf if isinstance(leaf, jax.Array) else np.asarray(leaf))
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    ]
     shown = [f"{path} {leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves]
     # First a digest of one size whatever the tree: with other leaves, the next gather would have another shape.
     everybody = gather(_digest(repr(shown).encode()))
@@ -54,6 +62,17 @@ def check_same(name: str, tree: Any) -> None:
                         f"{name} must be the same in all {len(everybody)} processes; {leaf} of process {process} is "
                         f"not {other}. Draw them from one key, or load one file"
                     )
+
+
+def numbers(op: str, name: str, value: Any) -> np.ndarray:
+    """Returns value as a NumPy array. Raises TypeError where it holds no numbers, or where its mask would be lost."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # lists of different lengths; a tensor of torch that has a gradient
+        array = np.asarray(None)
+    if isinstance(value, np.ma.MaskedArray) or dtype_of(array) is None:
+        raise TypeError(f"{op}: {name} must be an array of numbers; got {describe(value)}{advice(name, value)}")
+    return array
 
 
 def _parts(leaf: Any) -> np.ndarray:

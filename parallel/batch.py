@@ -11,6 +11,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from pullback.functional._check import check_concrete
+
+from .agree import numbers
 from .mesh import DATA
 
 
@@ -20,8 +23,13 @@ def shard_batch(mesh: Mesh, x: Any, targ: Any) -> tuple[jax.Array, jax.Array, ja
     x and targ: anything with a shape, a dtype and slices of its first axis: NumPy arrays, memory maps, HDF5 or Zarr
     arrays, of all n rows. Each process reads the slices that its own devices hold, and no other row.
 
-    Raises ValueError where x and targ have not the same number of rows, or none.
+    Raises ValueError where x and targ have not the same number of rows, or none; TypeError where one holds no numbers,
+    or rows of it come as a masked array, whose mask would be lost.
     """
+    check_concrete("shard_batch", (x, targ))
+    for name, a in (("x", x), ("targ", targ)):
+        if isinstance(a, np.ndarray):
+            numbers("shard_batch", name, a)
     shapes: list[tuple[int, ...]] = [tuple(getattr(a, "shape", ())) for a in (x, targ)]
     if not all(shapes) or shapes[0][0] != shapes[1][0] or not shapes[0][0]:
         raise ValueError(
@@ -31,20 +39,20 @@ def shard_batch(mesh: Mesh, x: Any, targ: Any) -> tuple[jax.Array, jax.Array, ja
     each = -(-n // mesh.shape[DATA])
     sharding = NamedSharding(mesh, PartitionSpec(DATA))
 
-    def placed(a: Any) -> jax.Array:
+    def placed(name: str, a: Any) -> jax.Array:
         read: dict[int, np.ndarray] = {}  # the devices along "model" hold the same rows
 
         def of_device(index: Any) -> np.ndarray:
             start = index[0].start or 0
             if start not in read:
-                rows = np.asarray(a[start : min(start + each, n)] if start < n else a[:0])
+                rows = numbers("shard_batch", name, a[start : min(start + each, n)] if start < n else a[:0])
                 rest = np.zeros((each - len(rows), *rows.shape[1:]), rows.dtype)
                 read[start] = np.concatenate([rows, rest]) if len(rest) else rows
             return read[start]
 
         return jax.make_array_from_callback((each * mesh.shape[DATA], *a.shape[1:]), sharding, of_device)
 
-    return placed(x), placed(targ), placed(np.broadcast_to(np.True_, (n,)))
+    return placed("x", x), placed("targ", targ), placed("mask", np.broadcast_to(np.True_, (n,)))
 
 
 def shard_order(mesh: Mesh, n: int, batch: int, seed: int) -> tuple[jax.Array, jax.Array]:

@@ -6,6 +6,7 @@ import jax
 from jax.sharding import Mesh, PartitionSpec
 
 from pullback.functional import Params, sgd_epoch
+from pullback.functional.epoch import check_arguments
 
 from .mesh import DATA
 from .step import along_data, check_divides
@@ -30,8 +31,9 @@ def sharded_sgd_epoch(
 
     Raises ValueError where the mesh's data axis does not divide the rows or a step, and what `sgd_epoch` raises.
     """
-    check_divides("sharded_sgd_epoch", mesh, "x's rows", getattr(x, "shape", ())[:1])
-    check_divides("sharded_sgd_epoch", mesh, "order's second axis", getattr(order, "shape", ())[1:2])
+    check_arguments("sharded_sgd_epoch", params, x, targ, order, lr, mean, std, mask)
+    check_divides("sharded_sgd_epoch", mesh, "x's rows", x.shape[:1])
+    check_divides("sharded_sgd_epoch", mesh, "order's second axis", order.shape[1:2])
 
     def on_each(
         axis_name: str | None, params: Params, x: Any, targ: Any, order: Any, mask: Any, lr: Any, mean: Any, std: Any

@@ -16,6 +16,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pullback.functional import Params
+from pullback.functional._check import check_concrete
+from pullback.functional._check_net import check_params
 
 from .agree import check_same
 
@@ -69,8 +71,11 @@ def shard_params(mesh: Mesh, params: Sequence[tuple[Any, Any]]) -> Params:
 
     The shapes of the whole arrays stay what they are.
     Every process gives the same params, jax's arrays or NumPy's: from the same key, or the same file. Raises ValueError
-    where processes differ, naming the leaf, and where the model axis does not divide a layer, naming it.
+    where processes differ, naming the leaf, where widths do not fit each other, and where the model axis does not
+    divide a layer, naming it; TypeError where a leaf is no floating-point array, or dtypes differ.
     """
+    check_concrete("shard_params", params)
+    check_params("shard_params", params)
     specs, size = param_specs(params), mesh.shape[MODEL]
     for layer, ((w, _), (spec, _)) in enumerate(zip(params, specs, strict=True)):
         for axis, name in enumerate(spec):

@@ -17,6 +17,7 @@ import jax
 from jax.sharding import Mesh, PartitionSpec
 
 from pullback.functional import Params, fused_forward_and_backward, fused_value_and_grad
+from pullback.functional.fused import check_arguments
 
 from .mesh import DATA, MODEL
 
@@ -57,10 +58,11 @@ def sharded_value_and_grad(
 
     Jit it, with the mesh static: `jax.jit(functools.partial(sharded_value_and_grad, mesh))`.
 
-    Raises ValueError where the mesh's data axis does not divide the rows, TypeError if x_bar is asked for (as it could
-    be before), and the errors of `fused_value_and_grad`.
+    Raises ValueError where there are no rows or the mesh's data axis does not divide them, TypeError if x_bar is asked
+    for (as it could be before), and the errors of `fused_value_and_grad`.
     """
-    check_divides("sharded_value_and_grad", mesh, "x's rows", getattr(x, "shape", ())[:1])
+    check_arguments("sharded_value_and_grad", params, x, targ, mean, std, reduction, mask, with_x_bar=False)
+    check_divides("sharded_value_and_grad", mesh, "x's rows", x.shape[:1])
     step = functools.partial(fused_value_and_grad, reduction=reduction, tile_rows=tile_rows)
     return _on_mesh(step, mesh, (PartitionSpec(), PartitionSpec()), params, x, targ, mask, mean, std)
 
@@ -82,7 +84,8 @@ def sharded_forward_and_backward(
     The arguments, loss, grads and errors are those of `sharded_value_and_grad`, except that x must be floating-point.
     x_bar lies on the mesh as x does.
     """
-    check_divides("sharded_forward_and_backward", mesh, "x's rows", getattr(x, "shape", ())[:1])
+    check_arguments("sharded_forward_and_backward", params, x, targ, mean, std, reduction, mask, with_x_bar=True)
+    check_divides("sharded_forward_and_backward", mesh, "x's rows", x.shape[:1])
     step = functools.partial(fused_forward_and_backward, reduction=reduction, tile_rows=tile_rows)
     out = (PartitionSpec(), PartitionSpec(), PartitionSpec(DATA))
     return _on_mesh(step, mesh, out, params, x, targ, mask, mean, std)
@@ -112,8 +115,10 @@ def along_data(mesh: Mesh, function: Callable[..., Any], in_specs: Any, out_spec
 
 
 def check_divides(op: str, mesh: Mesh, what: str, shape: tuple[int, ...]) -> None:
-    """Raises ValueError unless the mesh's data axis divides the one size in shape."""
+    """Raises ValueError unless the one size in shape is at least 1, and the mesh's data axis divides it."""
     size = mesh.shape[DATA]
+    if shape and not shape[0]:
+        raise ValueError(f"{op}: {what} must be at least 1; got none")
     if shape and shape[0] % size:
         raise ValueError(
             f"{op}: the mesh's data axis, {size}, must divide {what}; got {shape[0]}. shard_batch and shard_order fill "

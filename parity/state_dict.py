@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pullback.functional._check import DTYPES, advice, check_concrete, describe, dtype_of
+
 if TYPE_CHECKING:
     from .case.torch_arrays import torch
 
@@ -73,25 +75,30 @@ def to_state_dict(params: Any, like: Iterable[str] | None = None) -> "StateDict"
     like: the state dict, or its keys, whose names to use, in its order: `to_state_dict(params, module.state_dict())`.
     Without it the names are those of `nn.Sequential(Linear, ReLU, Linear, ...)`: 0, 2, 4, ...
     Raises ValueError if params is no list of (w, b) whose shapes follow one on the other, or `like` has another number
-    of layers or other biases.
+    of layers or other biases; TypeError if a w or b is no array of float16, bfloat16, float32 or float64.
     """
     from .case.torch_arrays import to_torch
 
+    check_concrete("to_state_dict", params)
     if not isinstance(params, (list, tuple)):
-        raise ValueError(f"params must be a list of (w, b); got {type(params).__name__}")
+        raise ValueError(f"to_state_dict: params must be a list of (w, b); got {type(params).__name__}")
     state_dict: StateDict = {}
     names = None if like is None else list(dict.fromkeys(key.rpartition(".")[0] for key in like))
     if names is not None and len(names) != len(params):
-        raise ValueError(f"like has {len(names)} layers ({', '.join(names)}), params {len(params)}")
+        raise ValueError(f"to_state_dict: like has {len(names)} layers ({', '.join(names)}), params {len(params)}")
     width = None
     for layer, wb in enumerate(params):
         pair = isinstance(wb, (list, tuple)) and len(wb) == 2
+        for name, leaf in zip("wb", wb, strict=True) if pair else ():
+            _check_float(f"params[{layer}]'s {name}", leaf)
         shapes: list[Any] = [None if leaf is None else np.shape(leaf) for leaf in wb] if pair else []
         fits = pair and len(shapes[0] or ()) == 2 and shapes[1] in (None, shapes[0][1:])
         if not fits or (width is not None and shapes[0][0] != width):
             got = " and ".join(map(str, shapes)) if pair else type(wb).__name__
             fan_in = "fan_in" if width is None else f"{width}"
-            raise ValueError(f"params[{layer}] must be a pair (w[{fan_in}, fan_out], b[fan_out] or None); got {got}")
+            raise ValueError(
+                f"to_state_dict: params[{layer}] must be a pair (w[{fan_in}, fan_out], b[fan_out] or None); got {got}"
+            )
         width = shapes[0][1]
         name = str(2 * layer) if names is None else names[layer]
         for kind, leaf in (("weight", wb[0]), ("bias", wb[1])):
@@ -100,8 +107,15 @@ def to_state_dict(params: Any, like: Iterable[str] | None = None) -> "StateDict"
                 state_dict[f"{name}.{kind}" if name else kind] = to_torch(array.T if kind == "weight" else array)
     if like is not None and set(like) != set(state_dict):
         (key, *_) = sorted(set(like) ^ set(state_dict))
-        raise ValueError(f"like and params must have the same biases; only one of them has {key}")
+        raise ValueError(f"to_state_dict: like and params must have the same biases; only one of them has {key}")
     return state_dict
+
+
+def _check_float(name: str, leaf: Any) -> None:
+    """Raises TypeError unless leaf is None or a floating-point array."""
+    if leaf is not None and (dtype_of(leaf) is None or leaf.dtype.name not in DTYPES):
+        got = f"{describe(leaf)}{advice(name, leaf)}"
+        raise TypeError(f"to_state_dict: {name} must be an array of {', '.join(DTYPES)}; got {got}")
 
 
 def _to_jax(key: str, array: np.ndarray) -> jax.Array:

@@ -71,6 +71,7 @@ SLOW = {
     *("cli/test_ending", "cli/test_outputs", "cli/test_watching", "parity/report/test_names"),
     *(
         "functional/test_activation_stats",
+        "functional/test_algebra",
         "functional/test_conv2d",
         "functional/test_divided",
         "functional/test_export",
@@ -80,7 +81,16 @@ SLOW = {
     *("parity/lesson/test_chain", "parity/lesson/test_mnist", "parity/lesson/test_sharded", "parity/test_check"),
     *("parity/mutation/test_score", "parity/probes/test_transformations", "parity/roundoff/test_products"),
     *("functional/test_mlp", "parity/test_capsule"),
-    *("test_benchmarks", "test_catalog", "test_docs", "test_lesson", "test_mutants", "test_readme", "test_rivals"),
+    *(
+        "test_benchmarks",
+        "test_catalog",
+        "test_docs",
+        "test_inputs",
+        "test_lesson",
+        "test_mutants",
+        "test_readme",
+        "test_rivals",
+    ),
 }
 
 

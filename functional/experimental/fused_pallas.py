@@ -17,10 +17,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._check import accumulator
-from .._tile import tile_pass, turn, turn_back
+from .._tile import checked, tile_pass, turn, turn_back
 from .._typing import Array, Float, Params
 from ..fused import fused_value_and_grad
-from ..mlp import mlp_loss
 
 LANES = 128
 """Elements in the last axis of a TPU's registers. A block's last axis is a multiple of it, or the whole array's."""
@@ -65,7 +64,7 @@ def fused_value_and_grad_pallas(
         )
     if not isinstance(tile_rows, int) or tile_rows < 1 or tile_rows % LANES:
         raise ValueError(f"tile_rows must be a positive multiple of {LANES}; got {tile_rows!r}")
-    dtype = jax.eval_shape(mlp_loss, params, x, targ).dtype  # what does not fit, mlp_loss says
+    params, x, targ, dtype = checked("fused_value_and_grad_pallas", params, x, targ, raw=False)
     if not interpret and dtype.name not in COMPILED:
         raise TypeError(f"fused_value_and_grad_pallas: a TPU kernel takes {' or '.join(COMPILED)}; got {dtype.name}")
     if 0 in (*x.shape, *(size for w, _ in params for size in w.shape)):

@@ -3,14 +3,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback.functional import lin
-from pullback.functional._check import accumulator, describe, float_dtype, scalar, scalar_bar
+from pullback.functional import lin_fwd
+from pullback.functional._check import (
+    accumulator,
+    check_concrete,
+    check_known,
+    checked_cotangent,
+    checked_first,
+    describe,
+    dtype_of,
+    float_dtype,
+    scalar,
+    scalar_bar,
+)
 
 
 def test_annotations_are_checked_here():
-    # The safety net of the whole suite: were the hook off, this call would reach lin's own ValueError.
+    # The safety net of the whole suite: were the hook off, this call would reach lin's own ValueError, as lin's does.
     with pytest.raises(Exception) as raised:
-        lin(jnp.ones((2, 3)), jnp.ones((4, 5)))
+        lin_fwd(jnp.ones((2, 3)), jnp.ones((4, 5)))
     assert type(raised.value).__module__.startswith("jaxtyping")
 
 
@@ -66,3 +77,56 @@ def test_what_is_no_scalar(value):
 def test_scalar_bar():
     bars = [scalar_bar(value, jnp.float32(3)) for value in (jnp.bfloat16(1), 1.0, 1)]
     assert [None if bar is None else bar.dtype for bar in bars] == [jnp.bfloat16, jnp.float32, None]
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**400])
+def test_a_number_of_more_than_64_bits_is_refused(value):
+    with pytest.raises(TypeError, match="op: lr must be a number of at most 64 bits; got one of "):
+        scalar("op", "lr", value, np.dtype(np.float32))
+
+
+def test_what_jax_does_not_compute_with_has_no_dtype():
+    a = np.ones(3, np.float32)
+    for value in (
+        "text",
+        None,
+        1.0,
+        a.astype(object),
+        a.astype(">f4"),
+        np.ma.masked_array(a, a > 0),
+        a.astype("M8[s]"),
+    ):
+        assert dtype_of(value) is None
+    assert dtype_of(a.astype(np.float64)) == np.float32 and dtype_of(jnp.ones(1, jnp.bfloat16)) == jnp.bfloat16
+
+
+def test_the_check_is_before_the_rule():
+    @checked_first(lambda x: float_dtype("op", x=x))
+    @jax.custom_vjp
+    def op(x):
+        return 2 * x
+
+    op.defvjp(lambda x: (2 * x, None), lambda residuals, y_bar: (3 * y_bar,))
+    assert jax.grad(op)(1.0 * jnp.ones(())) == 3 and op.__name__ == "op"
+    with pytest.raises(TypeError, match="op: x must be an array of .*; got str$"):
+        op("text")
+
+
+def test_a_cotangent_is_like_the_result():
+    assert isinstance(checked_cotangent("op_bwd", "y_bar", np.ones(3, np.float64), (3,), np.float32), jax.Array)
+    with pytest.raises(TypeError, match=r"op_bwd: y_bar must have the result's dtype, float32; got bfloat16\[3\]"):
+        checked_cotangent("op_bwd", "y_bar", jnp.ones(3, jnp.bfloat16), (3,), np.dtype(np.float32))
+    with pytest.raises(ValueError, match=r"op_bwd: y_bar must have the result's shape, \(3, 1\); got float32\[3\]"):
+        checked_cotangent("op_bwd", "y_bar", jnp.ones(3), (3, 1), np.dtype(np.float32))
+
+
+def test_a_leaf_that_is_no_array_is_named():
+    check_known("op", "params", [(np.ones(2), None), 1.0])
+    with pytest.raises(TypeError, match=r"op: params\[1\]\[0\] must be an array of numbers; got str"):
+        check_known("op", "params", [1.0, ("text", None)])
+
+
+def test_what_needs_values_is_called_outside_of_jit():
+    check_concrete("op", [jnp.ones(2), None])
+    with pytest.raises(TypeError, match="op: it needs values, and got a traced array: call it outside of jax.jit"):
+        jax.jit(lambda x: check_concrete("op", x))(jnp.ones(2))

@@ -137,7 +137,7 @@ def test_a_chain_that_does_not_fit(as_a_user, params, message):
             call(params, x, targ)
 
 
-def test_what_a_layer_asks_is_named(as_a_user):
+def test_dtypes_that_do_not_fit_are_named(as_a_user):
     x, targ = batch()
-    with pytest.raises(TypeError, match=r"mse: output and targ must have the same dtype"):
+    with pytest.raises(TypeError, match=r"forward_and_backward: x and targ must have the same dtype"):
         forward_and_backward(init_mlp(jax.random.key(0), (6, 1)), x, targ.astype(jnp.bfloat16))
