@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pullback.signals import tidily
 from pullback.files import write_whole
+from pullback.signals import tidily
 
 from .terminal import refuse, show
 from .watching import tell
