@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from pullback.signals import tidily
+
 from .decode import PICKLE_NAME
 from .files import DataError, open_file, shown
 
@@ -90,8 +92,9 @@ def save(path: Path, body: bytes) -> None:
     """
     part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     try:
-        part.write_bytes(body)
-        part.replace(path)
+        with tidily():  # a signal removes it, too
+            part.write_bytes(body)
+            part.replace(path)
     except OSError as error:
         raise DataError(f"{shown(path)} cannot be written: {error.strerror or error}. {HOW_TO_MOVE}") from None
     finally:

@@ -16,7 +16,7 @@ import pytest
 MAY_IMPORT = {
     "functional": {"jax", "jaxtyping"},
     "parallel": {"jax", "numpy", "pullback.functional"},
-    "data": {"numpy", "requests", "tqdm", "urllib3"},
+    "data": {"numpy", "requests", "tqdm", "urllib3", "pullback.signals"},
     "parity": {
         "jax",
         "matplotlib",

@@ -620,7 +620,7 @@ def wanted(function: Function, row: Row, values: list[Any]) -> list[np.ndarray]:
     for name, array in zip(function.args(4), map(as_jax, values), strict=True):
         widen = function.plain and (row.kind in OF_ALL or function.sorts.get(name) == "number")
         floats = array is not None and jnp.issubdtype(array.dtype, jnp.floating)
-        clean.append(array.astype(jnp.float32) if widen and floats else array)
+        clean.append(array.astype(jnp.float32) if array is not None and widen and floats else array)
     call = function.plain or (jitted(function.call) if row.way == "jit" else function.call)
     result = jax.grad(total(call), tuple(range(len(clean)))) if row.way == "grad" else call
     return [np.asarray(leaf).astype(half) if half else np.asarray(leaf) for leaf in jax.tree.leaves(result(*clean))]
