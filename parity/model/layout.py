@@ -1,0 +1,43 @@
+"""The axes of an activation: torch has channels second, flax last; a sequence may come first or second."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def permutations(rank: int) -> list[tuple[int, ...]]:
+    """How an array of the original may have to be transposed: not at all, channels last, first two axes swapped."""
+    same = tuple(range(rank))
+    if rank < 3:
+        return [same]
+    last = (0, *range(2, rank), 1)
+    return [same, last, (1, 0, *range(2, rank))] + ([(*range(1, rank), 0)] if rank == 3 else [])
+
+
+def fitting(theirs: np.ndarray, ours: np.ndarray, preferred: Sequence[tuple[int, ...]] = ()) -> tuple[int, ...] | None:
+    """The permutation of the original's axes that makes it the port's shape, and if several do, the likest values.
+
+    preferred: which to take where the values do not tell. None if no permutation has the shape.
+    """
+    if theirs.ndim != ours.ndim:
+        return None
+    fits = [p for p in permutations(theirs.ndim) if theirs.transpose(p).shape == ours.shape]
+    if len(fits) < 2:
+        return fits[0] if fits else None
+    size = float(np.max(np.abs(theirs), initial=0)) or 1.0
+    with np.errstate(all="ignore"):
+        gaps = [float(np.max(np.abs(theirs.transpose(p) - ours), initial=0)) / size for p in fits]
+    close = [p for p, gap in zip(fits, gaps, strict=True) if gap < 1e-6]
+    if close:
+        return close[0]
+    return next((p for p in preferred if p in fits), fits[0])
+
+
+def as_the_original_has_it(x: np.ndarray, channels: int | None) -> np.ndarray:
+    """An input of the port, channels last, with channels second; x itself where it is so already, or has none.
+
+    channels: how many the original's first layer takes, where that is a convolution.
+    """
+    if channels is None or x.ndim < 3 or x.shape[1] == channels or x.shape[-1] != channels:
+        return x
+    return np.moveaxis(x, -1, 1)

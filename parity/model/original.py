@@ -1,0 +1,165 @@
+"""The original: a torch module, run once in float64, with every value and every cotangent that enters or leaves a layer."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..case.torch_arrays import to_numpy, to_torch, torch
+from .marks import Place
+
+
+@dataclass
+class Recording:
+    """What passed the layers of the original."""
+
+    values: dict[Place, np.ndarray] = field(default_factory=dict)
+    """Each value, and each cotangent (`place.backward`)."""
+    order: list[tuple[str, int]] = field(default_factory=list)
+    """The calls of layers, in the order in which they ended: path and number."""
+    grads: dict[str, np.ndarray] = field(default_factory=dict)
+    """The gradient of each parameter that has one."""
+    outputs: list[np.ndarray] = field(default_factory=list)
+
+    def leaves(self, path: str, role: str, call: int) -> list[Place]:
+        """The places of a layer's inputs or outputs, in order."""
+        found = (Place(path, role, i, call) for i in range(len(self.values)))
+        places = []
+        for place in found:
+            if place not in self.values:
+                return places
+            places.append(place)
+        return places
+
+
+class Original:
+    """A copy of the module in float64, with dropout off and nothing written in place."""
+
+    def __init__(self, module: Any):
+        if not isinstance(module, torch.nn.Module):
+            raise TypeError(f"original must be a torch.nn.Module; got {type(module).__name__}")
+        self.module = copy.deepcopy(module).cpu().double()
+        for part in self.module.modules():
+            if type(part).__name__.startswith(("Dropout", "AlphaDropout", "FeatureAlphaDropout")):
+                part.eval()
+            if getattr(part, "inplace", False):
+                part.inplace = False
+        for parameter in self.module.parameters():
+            parameter.requires_grad_(True)
+        self.parts = dict(self.module.named_modules())
+
+    def kind(self, path: str) -> str:
+        """The name of a layer's class."""
+        return type(self.parts[path]).__name__
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """Parameters and buffers, by name."""
+        return {name: to_numpy(tensor) for name, tensor in self.module.state_dict().items()}
+
+    def run(
+        self,
+        inputs: Sequence[np.ndarray],
+        kwargs: dict[str, Any],
+        cotangents: Callable[[list[np.ndarray]], Sequence[np.ndarray]] | None,
+    ) -> Recording:
+        """The outputs, and where `cotangents(outputs)` gives some for the floating-point ones, every gradient."""
+        recording = Recording()
+        tensors = [_input(x) for x in inputs]
+        hooks = [handle for path, part in self.parts.items() for handle in _watch(path, part, recording)]
+        try:
+            with torch.enable_grad():
+                y = self.module(*tensors, **kwargs)
+        finally:
+            for handle in hooks:
+                handle.remove()
+        outputs = [leaf for leaf in _leaves(y)]
+        recording.outputs = [to_numpy(leaf) for leaf in outputs]
+        if cotangents is not None:
+            floats = [leaf for leaf in outputs if leaf.is_floating_point() and leaf.requires_grad]
+            bars = [to_torch(np.asarray(bar, np.float64)) for bar in cotangents([to_numpy(leaf) for leaf in floats])]
+            torch.autograd.backward(floats, bars)
+            named = self.module.named_parameters()
+            recording.grads = {name: to_numpy(p.grad) for name, p in named if p.grad is not None}
+            self.module.zero_grad(set_to_none=True)
+        return recording
+
+
+def _input(x: np.ndarray) -> torch.Tensor:
+    x = np.asarray(x)
+    if x.dtype.kind in "iu":
+        return to_torch(x.astype(np.int64))
+    return to_torch(x) if x.dtype.kind == "b" else to_torch(np.asarray(x, np.float64)).requires_grad_(True)
+
+
+class _Mark(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, recording: Recording, place: Place) -> torch.Tensor:
+        ctx.recording, ctx.place = recording, place._replace(backward=True)
+        return x.clone()  # no view, so that it may be written in place
+
+    @staticmethod
+    def backward(ctx: Any, y_bar: torch.Tensor) -> Any:
+        ctx.recording.values[ctx.place] = to_numpy(y_bar).copy()
+        return y_bar, None, None
+
+
+def _watch(path: str, part: Any, recording: Recording) -> list[Any]:
+    """Hooks that mark a module's inputs and outputs."""
+    begun: list[int] = []
+
+    def before(_: Any, args: Any, kwargs: Any) -> Any:
+        call = sum(place == path for place, _ in recording.order) + len(begun)
+        begun.append(call)
+        return _marked((args, kwargs), recording, Place(path, "in", 0, call))
+
+    def after(_: Any, args: Any, y: Any) -> Any:
+        call = begun.pop()
+        recording.order.append((path, call))
+        return _marked(y, recording, Place(path, "out", 0, call))
+
+    return [part.register_forward_pre_hook(before, with_kwargs=True), part.register_forward_hook(after)]
+
+
+def _marked(tree: Any, recording: Recording, first: Place) -> Any:
+    seen: dict[int, Any] = {}
+
+    def each(x: torch.Tensor) -> torch.Tensor:
+        if id(x) not in seen:
+            place = first._replace(leaf=len(seen))
+            recording.values[place] = to_numpy(x).copy()
+            marked = _Mark.apply(x, recording, place) if x.is_floating_point() and x.requires_grad else x
+            seen[id(x)] = x, marked
+        return seen[id(x)][1]
+
+    return _mapped(tree, each)
+
+
+def _mapped(tree: Any, each: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """The tree with its tensors replaced; what is neither tensor, tuple, list nor dict is let be."""
+    if isinstance(tree, torch.Tensor):
+        return each(tree)
+    if isinstance(tree, dict):
+        return type(tree)(**mapped) if _is_output(tree, mapped := {k: _mapped(v, each) for k, v in tree.items()}) else mapped
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*[_mapped(part, each) for part in tree])
+    if isinstance(tree, (tuple, list)):
+        return type(tree)(_mapped(part, each) for part in tree)
+    return tree
+
+
+def _is_output(tree: Any, mapped: Any) -> bool:
+    return type(tree) is not dict
+
+
+def _leaves(tree: Any) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
+
+    def note(x: torch.Tensor) -> torch.Tensor:
+        found.append(x)
+        return x
+
+    _mapped(tree, note)
+    return found
