@@ -1,6 +1,7 @@
 """Is my port right, and which layer is the first that is not? Two whole models, layer by layer."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,14 +11,15 @@ import numpy as np
 from ..roundoff.bounded import Rounding
 from ..verdict.deviation import deviation_of
 from ..verdict.rows import APPROXIMATED
+from .guesses import between, looks_like, variant_of
 from .layout import as_the_original_has_it, fitting
 from .marks import Place
 from .model_report import ModelReport, Step
 from .original import Original, Recording
-from .pairing import KIND_OF, Unit, containers, paired
-from .port import Called, Calls, Port, take_apart
-from .steps import Met, Walk, ran, walked
-from .weights import in_the_ports_layout
+from .pairing import KIND_OF, Unit, argument_order, containers, paired
+from .port import Calls, Port, take_apart
+from .steps import Met, ran, walked
+from .weights import Source, in_the_ports_layout, same_numbers
 
 COUNTERS = ("num_batches_tracked",)
 """Buffers that only count calls."""
@@ -89,17 +91,20 @@ class _Comparison:
         self.traced = jax.make_jaxpr(lambda params, *args: port.run(params, self.calls, *args))(port.params, *inputs)
         self.layers = {called.path: called for called in self.calls.ended}
         self.pairs = self._pairs(match)
-        self.carried, self.unmapped = self._carried()
+        self.sources, self.unmapped = self._sources()
         self.layouts: dict[Place, tuple[int, ...]] = {}
         self.usual: list[tuple[int, ...]] = []
         keep = weights == "port" or (weights is None and port.given)
         self.params = dict(port.params) if keep else self._with_the_originals()
         self.weights_differ = self._differing() if keep else []
+        self.exact = self._unrounded()
 
     # Which is which.
 
     def _pairs(self, match: Mapping[str, str]) -> dict[str, str]:
-        ours = _units([(c.path, c.kind) for c in self.calls.ended], {k: np.size(v) for k, v in self.port.params.items()})
+        ours = _units(
+            [(c.path, c.kind) for c in self.calls.ended], {k: np.size(v) for k, v in self.port.params.items()}
+        )
         called = [(path, self.original.kind(path)) for path, _ in self.recording.order]
         state = self.original.state
         sizes = {name: array.size for name, array in state.items() if name.rpartition(".")[2] not in COUNTERS}
@@ -108,22 +113,28 @@ class _Comparison:
         whole = containers(list(self.layers), [path for path, _ in called], pairs)
         return {**whole, **pairs}
 
-    def _carried(self) -> tuple[dict[str, np.ndarray], tuple[list[str], list[str]]]:
-        """Each parameter of the port with the original's values, and what only one side has."""
-        found, state, used = {}, self.original.state, set()
+    def _sources(self) -> tuple[dict[str, Source], tuple[list[str], list[str]]]:
+        """How each parameter of the port comes from the original's, and what only one side has."""
+        found: dict[str, Source] = {}
+        state, used = self.original.state, set()
         for name, value in self.port.params.items():
             path = self._owner(name)
-            if path is None:
-                continue
-            other, kind = self.pairs[path], KIND_OF.get(self.layers[path].kind, "")
-            own = _under(state, other)
-            array = in_the_ports_layout(kind, own, _within(name, path), np.shape(value), self.layers[path].settings)
-            if array is not None:
-                found[name] = array
-                used |= {f"{other}.{key}" if other else key for key in own}
+            if path is not None:
+                other, kind = self.pairs[path], KIND_OF[self.layers[path].kind]
+                source = self._by_layout(kind, other, _within(name, path), np.shape(value), self.layers[path].settings)
+                if source(state, True) is not None:
+                    found[name] = source
+                    used |= {f"{other}.{key}" if other else key for key in _under(state, other)}
+            if name not in found and self.port.given and (fit := same_numbers(np.asarray(value), state, used)):
+                found[name] = fit.source
+                used.add(fit.name)
         ours = [name for name in self.port.params if name not in found]
         theirs = [name for name in state if name not in used and name.rpartition(".")[2] not in COUNTERS]
         return found, (ours, theirs)
+
+    @staticmethod
+    def _by_layout(kind: str, other: str, name: str, shape: tuple[int, ...], layer: Any) -> Source:
+        return lambda arrays, summed: in_the_ports_layout(kind, _under(arrays, other), name, shape, layer, summed)
 
     def _owner(self, name: str) -> str | None:
         """The paired layer whose parameter this is."""
@@ -137,34 +148,48 @@ class _Comparison:
         ours, theirs = self.unmapped
         if ours:
             raise ValueError(
-                "the original's weights cannot be carried over whole. Without a counterpart in the port: "
-                f"{', '.join(theirs) or 'nothing'}. Without one in the original: {', '.join(ours)}. Say which layers are "
-                'each other\'s with match={"a layer of the port": "a layer of the original"}, or give the port its own '
+                "the original's weights cannot be carried over whole. Only the port has "
+                f"{', '.join(ours)}. Only the original has {', '.join(theirs) or 'nothing'}. Say which layers "
+                'are each other\'s with match={"layer of the port": "layer of the original"}, or give the port its '
                 'values and weights="port".'
             )
-        return {name: jnp.asarray(self.carried[name], np.asarray(v).dtype) for name, v in self.port.params.items()}
+        state = self.original.state
+        values = {name: source(state, True) for name, source in self.sources.items()}
+        return {name: jnp.asarray(values[name], jnp.asarray(v).dtype) for name, v in self.port.params.items()}
 
     def _differing(self) -> list[str]:
-        """Parameters of the port that are not the original's, more than their dtype explains."""
-        found = []
-        for name, want in self.carried.items():
-            value = np.asarray(self.params[name])
-            if not np.array_equal(value, want.astype(value.dtype)):
-                found.append(name)
-        return found
+        """Parameters of the port that are not the original's, rounded to their dtype."""
+        state = self.original.state
+        own = {name: np.asarray(value) for name, value in self.params.items()}
+        return [
+            name
+            for name, source in self.sources.items()
+            if not np.array_equal(own[name], np.asarray(source(state, True)).astype(own[name].dtype))
+        ]
+
+    def _unrounded(self) -> dict[str, Any]:
+        """The parameters as the original has them in float64: the sum of two biases is rounded in the port."""
+        state = self.original.state
+        same = {name: source(state, True) for name, source in self.sources.items() if name not in self.weights_differ}
+        return {name: same.get(name, value) for name, value in self.params.items()}
 
     # One step at a time.
 
     def report(self) -> ModelReport:
-        args = self.params, *self.inputs
         exact = Rounding(np.float64, inside=False)
-        first = walked(self.traced, args, self._given, exact)
-        steps = self._judged(first, "float64", 2.0, APPROXIMATED)
-        dtype = np.result_type(*[np.asarray(v).dtype for v in self.params.values()]) if self.params else np.float32
-        forced = {place: value for place in first.met if (value := self._theirs(place)) is not None}
-        steps += self._in_dtype(self.traced, args, forced, jnp.dtype(dtype))
+        first = walked(self.traced, (self.exact, *self.inputs), self._given, exact)
+        steps = self._judged(first.met)
+        dtype = _coarsest(self.params.values())
         if self.grads:
-            steps += self._backward(args, forced, jnp.dtype(dtype))
+            names = sorted(set(self.params) - self.port.frozen)
+            closed, args = self._pullback(dtype)
+            whole = walked(closed, (self.exact, *args[1:]), self._given, exact)
+            backward = {place: met for place, met in whole.met.items() if place.backward}
+            steps += self._judged(backward) + self._of_parameters(names, whole.outputs)
+        steps += self._in_dtype(self.traced, (self.params, *self.inputs), first.met, dtype)
+        if self.grads:
+            inside = self._in_dtype(closed, args, whole.met, dtype)
+            steps += [step for step in inside if step.place.backward]
         return ModelReport(
             framework=self.port.framework,
             steps=steps,
@@ -173,7 +198,31 @@ class _Comparison:
             order=list(dict.fromkeys(self.calls.begun)),
             unmapped={"port": self.unmapped[0], "original": self.unmapped[1]},
             weights_differ=self.weights_differ,
+            hints=self._hints(steps, first.met),
+            classes={path: called.kind for path, called in self.layers.items()},
+            dtype=dtype.name,
         )
+
+    def _hints(self, steps: Sequence[Step], met: Mapping[Place, Met]) -> dict[Place, str]:
+        """What each wrong step of the way forward looks like, in float64."""
+        found: dict[Place, str] = {}
+        last: np.ndarray | None = None  # what the step began with: the original's value at the mark before
+        for step in steps:
+            place = step.place
+            if place.backward or step.dtype != "float64":
+                continue
+            port, theirs = met[place].value, self._theirs(place)
+            assert theirs is not None
+            if not step.ok and port.shape == theirs.shape:
+                found[place] = looks_like(port, theirs)
+                if place.role == "in" and last is not None:
+                    found[place] = between(last, port, theirs) or found[place]
+                if place.role == "out":
+                    other = self.pairs[place.path]
+                    inputs = [self.recording.values[p] for p in self.recording.leaves(other, "in", place.call)]
+                    found[place] = variant_of(self.original.parts[other], inputs, port) or found[place]
+            last = theirs
+        return found
 
     def _given(self, place: Place, ours: np.ndarray) -> np.ndarray | None:
         """The original's value at a mark, in the port's layout, which is found on the way forward."""
@@ -199,97 +248,88 @@ class _Comparison:
         other = self.pairs.get(place.path)
         if other is None:
             return None
-        ours = [self._count(place), len(self.recording.leaves(other, place.role, place.call))]
-        if ours[0] != ours[1] and place.backward:
+        ours, theirs = self._count(place), len(self.recording.leaves(other, place.role, place.call))
+        if ours != theirs and place.backward:
             return None  # one side has one array where the other has several: their cotangents are sums of others
-        leaf = min(place.leaf, ours[1] - 1)
+        called = self.layers[place.path]
+        order = argument_order(self.port.framework, KIND_OF.get(called.kind, ""), place.role)
+        leaf = min(order[place.leaf] if place.leaf < len(order) else place.leaf, theirs - 1)
         return self.recording.values.get(Place(other, place.role, leaf, place.call, place.backward))
 
     def _count(self, place: Place) -> int:
-        called: Called = self.layers[place.path]
+        called = self.layers[place.path]
         return len(called.inputs if place.role == "in" else called.outputs)
 
-    def _in_dtype(self, closed: Any, args: Any, forced: dict[Place, np.ndarray], dtype: Any) -> list[Step]:
+    def _judged(self, met: Mapping[Place, Met]) -> list[Step]:
+        """Is it the same function? In float64, where both sides round, and numbers are typed with so many digits."""
+        steps = []
+        for place, found in met.items():
+            if (want := self._theirs(place)) is not None:
+                steps.append(_step(place, "float64", found.value, want, _allowed(found, want)))
+        return steps
+
+    def _in_dtype(self, closed: Any, args: Any, met: Mapping[Place, Met], dtype: Any) -> list[Step]:
         """The steps as jax computes them in that dtype, each within its bound."""
         if dtype == np.float64:
             return []
-        rounded = {p: v.astype(dtype) if v.dtype.kind == "f" else v for p, v in forced.items()}
-        want = walked(closed, args, lambda place, ours: _widened(rounded.get(place)), Rounding(dtype))
-        got = ran(closed, args, rounded)
-        steps = []
-        for place, met in want.met.items():
-            if place in forced and place in got.met:
-                steps.append(_step(place, dtype.name, got.met[place].value, met.value, met.error, self.layers))
-        return steps
+        theirs = {place: value for place in met if (value := self._theirs(place)) is not None}
+        forced = {place: value.astype(dtype) if value.dtype.kind == "f" else value for place, value in theirs.items()}
+        want = walked(closed, args, lambda place, ours: _widened(forced.get(place)), Rounding(dtype))
+        got = ran(closed, args, forced)
+        return [
+            _step(place, dtype.name, got.met[place].value, found.value, found.error)
+            for place, found in want.met.items()
+            if place in forced
+        ]
 
-    def _judged(self, walk: Walk, dtype: str, times: float, relative: float) -> list[Step]:
-        steps = []
-        for place, met in walk.met.items():
-            want = self._theirs(place)
-            if want is None:
-                continue
-            bound = times * met.error + relative * np.max(np.abs(want), initial=0, where=np.isfinite(want))
-            steps.append(_step(place, dtype, met.value, want, bound, self.layers))
-        return steps
+    def _pullback(self, dtype: Any) -> tuple[Any, Any]:
+        """The trace of the gradients, of the parameters by name and then of the inputs, and its arguments."""
+        bars = [self._theirs(Place("", "out", i, 0, True)) for i in range(len(self.layers[""].outputs))]
 
-    def _backward(self, args: Any, forced: dict[Place, np.ndarray], dtype: Any) -> list[Step]:
-        params, *inputs = args
-        diff = {name: value for name, value in params.items() if name not in self.port.frozen}
-        rest = {name: value for name, value in params.items() if name in self.port.frozen}
-        outs = [Place("", "out", i, 0) for i in range(len(self.layers[""].outputs))]
-        bars = [self._theirs(place._replace(backward=True)) for place in outs]
-
-        def run(diff: Any, rest: Any, inputs: Any, bars: Any) -> Any:
+        def run(params: Any, inputs: Any, bars: Any) -> Any:
+            frozen = {name: params[name] for name in self.port.frozen}
+            diff = {name: value for name, value in params.items() if name not in frozen}
             floats = [i for i, x in enumerate(inputs) if jnp.issubdtype(x.dtype, jnp.inexact)]
 
             def of(diff: Any, some: Any) -> list[Any]:
-                given = list(inputs)
-                for i, x in zip(floats, some, strict=True):
-                    given[i] = x
-                leaves = jax.tree.leaves(self.port.run({**diff, **rest}, Calls(), *given))
+                given = dict(enumerate(inputs)) | dict(zip(floats, some, strict=True))
+                leaves = jax.tree.leaves(self.port.run({**diff, **frozen}, Calls(), *given.values()))
                 return [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
 
             ys, pull = jax.vjp(of, diff, [inputs[i] for i in floats])
-            return pull([jnp.zeros_like(y) if b is None else b.astype(y.dtype) for y, b in zip(ys, bars, strict=True)])
+            return pull([jnp.zeros_like(y) if bar is None else bar for y, bar in zip(ys, bars, strict=True)])
 
-        shaped = [None if b is None else jnp.asarray(b, dtype) for b in bars]
-        all_args = diff, rest, list(inputs), shaped
-        closed, shapes = jax.make_jaxpr(run, return_shape=True)(*all_args)
-        exact = Rounding(np.float64, inside=False)
-        all_args = diff, rest, list(inputs), [None if b is None else np.asarray(b) for b in shaped]
-        first = walked(closed, all_args, self._given, exact)
-        back = {p: m for p, m in first.met.items() if p.backward}
-        steps = self._judged(Walk(back, []), "float64", 2.0, APPROXIMATED)
-        names = list(shapes[0])
-        steps += self._of_parameters(names, first.outputs[: len(names)])
-        return steps
+        args = self.params, list(self.inputs), [None if bar is None else bar.astype(dtype) for bar in bars]
+        return jax.make_jaxpr(run)(*args), args
 
-    def _of_parameters(self, names: list[str], found: list[Met]) -> list[Step]:
+    def _of_parameters(self, names: list[str], outputs: list[Met]) -> list[Step]:
         steps = []
-        for name, met in zip(sorted(names), found, strict=True):
-            path = self._owner(name)
-            if path is None or name not in self.carried:
-                continue
-            kind, layer = KIND_OF[self.layers[path].kind], self.layers[path].settings
-            own = _under(self.recording.grads, self.pairs[path])
-            want = in_the_ports_layout(kind, own, _within(name, path), met.value.shape, layer, summed=False)
-            if want is None:
-                continue
-            bound = 2 * met.error + APPROXIMATED * np.max(np.abs(want), initial=0)
-            place = Place(path, _within(name, path), 0, 0, True)
-            steps.append(_step(place, "float64", met.value, want, bound, self.layers))
+        for name, met in zip(names, outputs, strict=False):
+            want = self.sources[name](self.recording.grads, False) if name in self.sources else None
+            if want is not None:
+                path = self._owner(name) or ""
+                place = Place(path, _within(name, path), 0, 0, True)
+                steps.append(_step(place, "float64", met.value, want, _allowed(met, want)))
         return steps
 
 
-def _step(place: Place, dtype: str, got: Any, want: Any, bound: Any, layers: Mapping[str, Called]) -> Step:
-    if want.dtype.kind in "bui":
-        bound = np.zeros(want.shape)
-    wanted = got.dtype
-    deviation = deviation_of(got, want, bound, wanted, None, False)
+def _allowed(met: Met, want: np.ndarray) -> np.ndarray:
+    """In float64: both sides round, and both may have typed constants and approximations."""
+    return 2 * met.error + APPROXIMATED * np.max(np.abs(want), initial=0, where=np.isfinite(want))
+
+
+def _step(place: Place, dtype: str, got: Any, want: Any, bound: Any) -> Step:
+    bound = np.zeros(want.shape) if want.dtype.kind in "bui" else bound
+    deviation = deviation_of(got, want, bound, got.dtype)
     index = deviation.index if deviation.problem is None else deviation.budget_index
-    values = (float(got[index]), float(want[index])) if got.shape == want.shape and got.size else (np.nan, np.nan)
-    size = float(np.max(np.abs(want), initial=0))
-    return Step(place, dtype, deviation, index, *values, size)
+    alike = got.shape == want.shape and got.size
+    values = (float(got[index]), float(want[index])) if alike else (np.nan, np.nan)
+    return Step(place, dtype, deviation, index, *values)
+
+
+def _coarsest(arrays: Iterable[Any]) -> Any:
+    dtypes = [jnp.asarray(a).dtype for a in arrays]
+    return max(dtypes, key=lambda dtype: float(jnp.finfo(dtype).eps), default=jnp.dtype(np.float32))
 
 
 def _units(calls: Sequence[tuple[str, str]], sizes: Mapping[str, int]) -> list[Unit]:
@@ -299,8 +339,9 @@ def _units(calls: Sequence[tuple[str, str]], sizes: Mapping[str, int]) -> list[U
     for path, kind in known.items():
         if any(other != path and (not other or path.startswith(f"{other}.")) for other in known):
             continue
-        size = sum(n for name, n in sizes.items() if not path or name.startswith(f"{path}."))
-        units.append(Unit(path, kind, size))
+        own = {_within(name, path): size for name, size in sizes.items() if not path or name.startswith(f"{path}.")}
+        # A bias may be there on one side only, or be the sum of two: that is said later, and is no other layer.
+        units.append(Unit(path, kind, sum(n for name, n in own.items() if not re.search("bias|mean|var", name))))
     return units
 
 

@@ -1,9 +1,14 @@
 """What was found of a port, layer by layer: the first divergence on top, then the tree."""
 
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..report.report import ParityError
+from ..report.text import NARROW, WIDE
 from ..verdict.deviation import Deviation
+from . import model_text
 from .marks import Place
 
 
@@ -22,8 +27,6 @@ class Step(NamedTuple):
     """The port's value there."""
     original: float
     """The original's."""
-    size: float
-    """The largest size of the original's array."""
 
     @property
     def ok(self) -> bool:
@@ -88,6 +91,10 @@ class ModelReport:
     """Parameters of the port whose values are not the original's."""
     hints: dict[Place, str] = field(default_factory=dict)
     """What a wrong step looks like."""
+    classes: dict[str, str] = field(default_factory=dict)
+    """Layer of the port -> the name of its class, of those too that have no counterpart."""
+    dtype: str = "float32"
+    """The port's own arithmetic."""
 
     @property
     def first_divergence(self) -> Divergence | None:
@@ -114,6 +121,25 @@ class ModelReport:
         if not all(step.ok for step in self.steps):
             return 1
         return 3 if any(self.unmapped.values()) else 0
+
+    def raise_if_failed(self) -> None:
+        """Raises ParityError, an AssertionError that shows the report, unless it is ok."""
+        if not self.ok:
+            raise ParityError(self)
+
+    def __str__(self) -> str:
+        return "\n".join(
+            line.text for line in model_text.lines(self, max(NARROW, shutil.get_terminal_size((WIDE, 24)).columns))
+        )
+
+    def __repr__(self) -> str:
+        return f"<ModelReport {model_text.verdict(self)} print(report) shows the tree>"
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """The report with colours: rich calls this, and who has no rich never does."""
+        from rich.text import Text
+
+        yield from (Text(line.text, line.style) for line in model_text.lines(self, options.max_width))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

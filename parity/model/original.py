@@ -1,4 +1,4 @@
-"""The original: a torch module, run once in float64, with every value and every cotangent that enters or leaves a layer."""
+"""The original: a torch module, run once in float64; every value and cotangent that passes a layer is kept."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -142,16 +142,13 @@ def _mapped(tree: Any, each: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     if isinstance(tree, torch.Tensor):
         return each(tree)
     if isinstance(tree, dict):
-        return type(tree)(**mapped) if _is_output(tree, mapped := {k: _mapped(v, each) for k, v in tree.items()}) else mapped
+        mapped = {name: _mapped(part, each) for name, part in tree.items()}
+        return mapped if type(tree) is dict else type(tree)(**mapped)
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return type(tree)(*[_mapped(part, each) for part in tree])
     if isinstance(tree, (tuple, list)):
         return type(tree)(_mapped(part, each) for part in tree)
     return tree
-
-
-def _is_output(tree: Any, mapped: Any) -> bool:
-    return type(tree) is not dict
 
 
 def _leaves(tree: Any) -> list[torch.Tensor]:

@@ -28,7 +28,7 @@ class Unit(NamedTuple):
     path: str
     kind: str
     size: int
-    """How many numbers its parameters have."""
+    """How many numbers its weights have, biases aside."""
 
 
 def paired(ours: Sequence[Unit], theirs: Sequence[Unit], match: Mapping[str, str]) -> dict[str, str]:
@@ -76,9 +76,7 @@ def _translated(path: str, ours: str, theirs: str) -> str | None:
     return None
 
 
-def containers(
-    ours: Sequence[str], theirs: Sequence[str], pairs: Mapping[str, str]
-) -> dict[str, str]:
+def containers(ours: Sequence[str], theirs: Sequence[str], pairs: Mapping[str, str]) -> dict[str, str]:
     """Layers that hold the same pairs of layers, and so are each other's; the innermost where several do."""
 
     def inside(path: str, units: Sequence[str]) -> frozenset[str]:
@@ -94,3 +92,14 @@ def containers(
         if fitting:
             found[path] = max(fitting, key=len)
     return found
+
+
+ORDERS = {("gru cell", "in"): (1, 0), ("lstm cell", "in"): (2, 1, 0), ("lstm cell", "out"): (1, 0)}
+
+
+def argument_order(framework: str, kind: str, role: str) -> tuple[int, ...]:
+    """Which of torch's arrays each of the port's is, where they come in another order; () where they do not.
+
+    flax's cells take the state first, and of an lstm's state c comes before h.
+    """
+    return ORDERS.get((kind, role), ()) if framework.startswith("flax") else ()

@@ -98,7 +98,5 @@ def ran(closed: Any, args: Any, forced: Mapping[Place, np.ndarray]) -> Walk:
 def _is_marked(eqn: Any) -> bool:
     """Whether there are marks in what an equation calls."""
     return any(
-        inner.primitive is mark_p or _is_marked(inner)
-        for jaxpr in jaxprs_in_params(eqn.params)
-        for inner in jaxpr.eqns
+        inner.primitive is mark_p or _is_marked(inner) for jaxpr in jaxprs_in_params(eqn.params) for inner in jaxpr.eqns
     )

@@ -6,12 +6,15 @@ it knows of none. Gradients go through the same functions. Only the axes are mov
 biases is asked for as such: `summed` says whether to add them (values), or to take one (gradients, which are equal).
 """
 
+import itertools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
+Source: TypeAlias = Callable[[Arrays, bool], "np.ndarray | None"]
+"""(the original's arrays by name, whether biases are summed) -> a parameter of the port, in its layout."""
 Layout: TypeAlias = Callable[[Arrays, str, tuple[int, ...], Any, bool], "np.ndarray | None"]
 
 
@@ -123,3 +126,25 @@ def in_the_ports_layout(
         return LAYOUTS.get(kind, _same)(torch, name, shape, layer, summed)
     except KeyError:  # a bias that only one side has
         return None
+
+
+class Fit(NamedTuple):
+    """An array of the original that a parameter of the port has the numbers of."""
+
+    name: str
+    source: Source
+
+
+def same_numbers(value: np.ndarray, state: Arrays, used: set[str]) -> Fit | None:
+    """Which of the original's arrays, that is not used yet, this one is, with its axes in another order or not."""
+    for name, array in state.items():
+        if name in used or array.size != value.size or array.ndim != value.ndim:
+            continue
+        for axes in itertools.permutations(range(array.ndim)):
+            if np.array_equal(array.transpose(axes).astype(value.dtype), value):
+                return Fit(name, _transposing(name, axes))
+    return None
+
+
+def _transposing(name: str, axes: tuple[int, ...]) -> Source:
+    return lambda arrays, summed: arrays[name].transpose(axes) if name in arrays else None
