@@ -1,6 +1,5 @@
 """Is my port right, and which layer is the first that is not? Two whole models, layer by layer."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,18 +10,14 @@ import numpy as np
 from ..roundoff.bounded import Rounding
 from ..verdict.deviation import deviation_of
 from ..verdict.rows import APPROXIMATED
-from .guesses import between, looks_like, variant_of
-from .layout import as_the_original_has_it, fitting
+from .alignment import Alignment
+from .calls import Calls
+from .counterparts import Counterparts
+from .layout import as_the_original_has_it
 from .marks import Place
 from .model_report import ModelReport, Step
-from .original import Original, Recording
-from .pairing import KIND_OF, Unit, argument_order, containers, paired
-from .port import Calls, Port, take_apart
+from .port import Port, take_apart
 from .steps import Met, ran, walked
-from .weights import Source, in_the_ports_layout, same_numbers
-
-COUNTERS = ("num_batches_tracked",)
-"""Buffers that only count calls."""
 
 
 def check_model(
@@ -61,256 +56,104 @@ def check_model(
     Raises TypeError for what is no port or no torch module; ValueError, with both lists, where parameters cannot be
     carried over; ImportError without torch. What the port or the original itself raises is passed on.
     """
+    from .guesses import guesses  # with torch, which nothing else needs
+    from .original import Original
+
     inputs = tuple(np.asarray(x) for x in inputs)
     taken = take_apart(port, inputs, kwargs or {})
     if weights not in (None, "torch", "port"):
         raise ValueError(f'weights must be "torch" or "port"; got {weights!r}')
+    keep = weights == "port" or (weights is None and taken.given)
     model = Original(original)
-    given = list(inputs) if original_inputs is None else [np.asarray(x) for x in original_inputs]
-    if original_inputs is None:
-        given = [as_the_original_has_it(x, _channels(model)) for x in given]
+    given = [as_the_original_has_it(x, model.channels) for x in inputs]
+    if original_inputs is not None:
+        given = [np.asarray(x) for x in original_inputs]
     rng = np.random.default_rng(seed)
+    # Numbers that float32 has: the port gets the same.
     cotangents = (lambda ys: [rng.standard_normal(y.shape).astype(np.float32) for y in ys]) if grads else None
     recording = model.run(given, dict(original_kwargs or {}), cotangents)
-    return _Comparison(taken, model, recording, inputs, match or {}, weights, grads).report()
+    calls = Calls()
+    traced = jax.make_jaxpr(lambda params, *args: taken.run(params, calls, *args))(taken.params, *inputs)
+    both = Counterparts(taken, calls, model, recording, match or {}, keep)
+    align = Alignment(taken.framework, both, recording)
+    exact, dtype = Rounding(np.float64, inside=False), _coarsest(both.params.values())
+
+    forward = walked(traced, (both.exact, *inputs), align.found, exact)
+    steps = _judged(forward.met, align)
+    wrong = {step.place: forward.met[step.place].value for step in steps if not step.ok}
+    rounded = _in_dtype(traced, (both.params, *inputs), forward.met, align, dtype)
+    if grads:
+        bars = [align.known(Place("", "out", i, 0, True)) for i in range(len(both.layers[""].outputs))]
+        args = both.params, list(inputs), [None if bar is None else bar.astype(dtype) for bar in bars]
+        closed = _pullback(taken, bars, args)
+        back = walked(closed, (both.exact, *args[1:]), align.found, exact)
+        steps += _judged({place: met for place, met in back.met.items() if place.backward}, align)
+        steps += _of_parameters(both, back.outputs)
+        rounded += [step for step in _in_dtype(closed, args, back.met, align, dtype) if step.place.backward]
+    return ModelReport(
+        framework=taken.framework,
+        steps=steps + rounded,
+        pairs=both.pairs,
+        classes={path: called.kind for path, called in both.layers.items()},
+        original=model.kind(""),
+        order=list(dict.fromkeys(calls.begun)),
+        unmapped={"port": both.unmapped[0], "original": both.unmapped[1]},
+        weights_differ=both.differing,
+        hints=guesses(list(forward.met), wrong, both, align),
+        dtype=dtype.name,
+    )
 
 
-def _channels(model: Original) -> int | None:
-    """How many channels the first convolution takes; None if the original has none."""
-    parts = (part for part in model.parts.values() if hasattr(part, "in_channels"))
-    first = next(parts, None)
-    return None if first is None else int(first.in_channels)
+def _judged(met: Mapping[Place, Met], align: Alignment) -> list[Step]:
+    """Is it the same function? In float64, where both sides round, and numbers are typed with so many digits."""
+    steps = []
+    for place, found in met.items():
+        if (want := align.known(place)) is not None:
+            steps.append(_step(place, "float64", found.value, want, _allowed(found, want)))
+    return steps
 
 
-class _Comparison:
-    def __init__(
-        self, port: Port, original: Original, recording: Recording, inputs: Any, match: Any, weights: Any, grads: bool
-    ):
-        self.port, self.original, self.recording, self.inputs, self.grads = port, original, recording, inputs, grads
-        self.calls = Calls()
-        self.traced = jax.make_jaxpr(lambda params, *args: port.run(params, self.calls, *args))(port.params, *inputs)
-        self.layers = {called.path: called for called in self.calls.ended}
-        self.pairs = self._pairs(match)
-        self.sources, self.unmapped = self._sources()
-        self.layouts: dict[Place, tuple[int, ...]] = {}
-        self.usual: list[tuple[int, ...]] = []
-        keep = weights == "port" or (weights is None and port.given)
-        self.params = dict(port.params) if keep else self._with_the_originals()
-        self.weights_differ = self._differing() if keep else []
-        self.exact = self._unrounded()
+def _in_dtype(closed: Any, args: Any, met: Mapping[Place, Met], align: Alignment, dtype: Any) -> list[Step]:
+    """The steps as jax computes them in that dtype, each within its bound."""
+    if dtype == np.float64:
+        return []
+    theirs = {place: value for place in met if (value := align.known(place)) is not None}
+    forced = {place: value.astype(dtype) if value.dtype.kind == "f" else value for place, value in theirs.items()}
+    want = walked(closed, args, lambda place, _: _widened(forced.get(place)), Rounding(dtype))
+    got = ran(closed, args, forced)
+    shared = [place for place in want.met if place in forced]
+    return [_step(p, dtype.name, got.met[p].value, want.met[p].value, want.met[p].error) for p in shared]
 
-    # Which is which.
 
-    def _pairs(self, match: Mapping[str, str]) -> dict[str, str]:
-        ours = _units(
-            [(c.path, c.kind) for c in self.calls.ended], {k: np.size(v) for k, v in self.port.params.items()}
-        )
-        called = [(path, self.original.kind(path)) for path, _ in self.recording.order]
-        state = self.original.state
-        sizes = {name: array.size for name, array in state.items() if name.rpartition(".")[2] not in COUNTERS}
-        theirs = _units(called, sizes)
-        pairs = paired(ours, theirs, match)
-        whole = containers(list(self.layers), [path for path, _ in called], pairs)
-        return {**whole, **pairs}
+def _pullback(port: Port, bars: Sequence[Any], args: Any) -> Any:
+    """The trace of the gradients, of the parameters by name and then of the inputs, for these cotangents."""
 
-    def _sources(self) -> tuple[dict[str, Source], tuple[list[str], list[str]]]:
-        """How each parameter of the port comes from the original's, and what only one side has."""
-        found: dict[str, Source] = {}
-        state, used = self.original.state, set()
-        for name, value in self.port.params.items():
-            path = self._owner(name)
-            if path is not None:
-                other, kind = self.pairs[path], KIND_OF[self.layers[path].kind]
-                source = self._by_layout(kind, other, _within(name, path), np.shape(value), self.layers[path].settings)
-                if source(state, True) is not None:
-                    found[name] = source
-                    used |= {f"{other}.{key}" if other else key for key in _under(state, other)}
-            if name not in found and self.port.given and (fit := same_numbers(np.asarray(value), state, used)):
-                found[name] = fit.source
-                used.add(fit.name)
-        ours = [name for name in self.port.params if name not in found]
-        theirs = [name for name in state if name not in used and name.rpartition(".")[2] not in COUNTERS]
-        return found, (ours, theirs)
+    def run(params: Any, inputs: Any, bars: Any) -> Any:
+        frozen = {name: params[name] for name in port.frozen}
+        diff = {name: value for name, value in params.items() if name not in frozen}
+        floats = [i for i, x in enumerate(inputs) if jnp.issubdtype(x.dtype, jnp.inexact)]
 
-    @staticmethod
-    def _by_layout(kind: str, other: str, name: str, shape: tuple[int, ...], layer: Any) -> Source:
-        return lambda arrays, summed: in_the_ports_layout(kind, _under(arrays, other), name, shape, layer, summed)
+        def of(diff: Any, some: Any) -> list[Any]:
+            given = dict(enumerate(inputs)) | dict(zip(floats, some, strict=True))
+            leaves = jax.tree.leaves(port.run({**diff, **frozen}, Calls(), *given.values()))
+            return [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
 
-    def _owner(self, name: str) -> str | None:
-        """The paired layer whose parameter this is."""
-        paths = [path for path in self.pairs if self._is_unit(path) and (not path or name.startswith(f"{path}."))]
-        return max(paths, key=len, default=None)
+        ys, pull = jax.vjp(of, diff, [inputs[i] for i in floats])
+        return pull([jnp.zeros_like(y) if bar is None else bar for y, bar in zip(ys, bars, strict=True)])
 
-    def _is_unit(self, path: str) -> bool:
-        return self.layers[path].kind in KIND_OF
+    return jax.make_jaxpr(run)(*args)
 
-    def _with_the_originals(self) -> dict[str, Any]:
-        ours, theirs = self.unmapped
-        if ours:
-            raise ValueError(
-                "the original's weights cannot be carried over whole. Only the port has "
-                f"{', '.join(ours)}. Only the original has {', '.join(theirs) or 'nothing'}. Say which layers "
-                'are each other\'s with match={"layer of the port": "layer of the original"}, or give the port its '
-                'values and weights="port".'
-            )
-        state = self.original.state
-        values = {name: source(state, True) for name, source in self.sources.items()}
-        return {name: jnp.asarray(values[name], jnp.asarray(v).dtype) for name, v in self.port.params.items()}
 
-    def _differing(self) -> list[str]:
-        """Parameters of the port that are not the original's, rounded to their dtype."""
-        state = self.original.state
-        own = {name: np.asarray(value) for name, value in self.params.items()}
-        return [
-            name
-            for name, source in self.sources.items()
-            if not np.array_equal(own[name], np.asarray(source(state, True)).astype(own[name].dtype))
-        ]
-
-    def _unrounded(self) -> dict[str, Any]:
-        """The parameters as the original has them in float64: the sum of two biases is rounded in the port."""
-        state = self.original.state
-        same = {name: source(state, True) for name, source in self.sources.items() if name not in self.weights_differ}
-        return {name: same.get(name, value) for name, value in self.params.items()}
-
-    # One step at a time.
-
-    def report(self) -> ModelReport:
-        exact = Rounding(np.float64, inside=False)
-        first = walked(self.traced, (self.exact, *self.inputs), self._given, exact)
-        steps = self._judged(first.met)
-        dtype = _coarsest(self.params.values())
-        if self.grads:
-            names = sorted(set(self.params) - self.port.frozen)
-            closed, args = self._pullback(dtype)
-            whole = walked(closed, (self.exact, *args[1:]), self._given, exact)
-            backward = {place: met for place, met in whole.met.items() if place.backward}
-            steps += self._judged(backward) + self._of_parameters(names, whole.outputs)
-        steps += self._in_dtype(self.traced, (self.params, *self.inputs), first.met, dtype)
-        if self.grads:
-            inside = self._in_dtype(closed, args, whole.met, dtype)
-            steps += [step for step in inside if step.place.backward]
-        return ModelReport(
-            framework=self.port.framework,
-            steps=steps,
-            pairs={path: self.pairs[path] for path in self.layers if path in self.pairs},
-            kinds={path: (self.layers[path].kind, self.original.kind(other)) for path, other in self.pairs.items()},
-            order=list(dict.fromkeys(self.calls.begun)),
-            unmapped={"port": self.unmapped[0], "original": self.unmapped[1]},
-            weights_differ=self.weights_differ,
-            hints=self._hints(steps, first.met),
-            classes={path: called.kind for path, called in self.layers.items()},
-            dtype=dtype.name,
-        )
-
-    def _hints(self, steps: Sequence[Step], met: Mapping[Place, Met]) -> dict[Place, str]:
-        """What each wrong step of the way forward looks like, in float64."""
-        found: dict[Place, str] = {}
-        last: np.ndarray | None = None  # what the step began with: the original's value at the mark before
-        for step in steps:
-            place = step.place
-            if place.backward or step.dtype != "float64":
-                continue
-            port, theirs = met[place].value, self._theirs(place)
-            assert theirs is not None
-            if not step.ok and port.shape == theirs.shape:
-                found[place] = looks_like(port, theirs)
-                if place.role == "in" and last is not None:
-                    found[place] = between(last, port, theirs) or found[place]
-                if place.role == "out":
-                    other = self.pairs[place.path]
-                    inputs = [self.recording.values[p] for p in self.recording.leaves(other, "in", place.call)]
-                    found[place] = variant_of(self.original.parts[other], inputs, port) or found[place]
-            last = theirs
-        return found
-
-    def _given(self, place: Place, ours: np.ndarray) -> np.ndarray | None:
-        """The original's value at a mark, in the port's layout, which is found on the way forward."""
-        theirs = self._their_array(place)
-        if theirs is None:
-            return None
-        key = place._replace(backward=False)
-        if key not in self.layouts:
-            if place.backward or (layout := fitting(theirs, ours, self.usual)) is None:
-                return None
-            self.layouts[key] = layout
-            if theirs.ndim >= 3 and layout not in self.usual:
-                self.usual.insert(0, layout)
-        value = theirs.transpose(self.layouts[key])
-        return value if value.shape == ours.shape else None
-
-    def _theirs(self, place: Place) -> np.ndarray | None:
-        """The same, of a place whose layout is known."""
-        theirs, layout = self._their_array(place), self.layouts.get(place._replace(backward=False))
-        return None if theirs is None or layout is None else theirs.transpose(layout)
-
-    def _their_array(self, place: Place) -> np.ndarray | None:
-        other = self.pairs.get(place.path)
-        if other is None:
-            return None
-        ours, theirs = self._count(place), len(self.recording.leaves(other, place.role, place.call))
-        if ours != theirs and place.backward:
-            return None  # one side has one array where the other has several: their cotangents are sums of others
-        called = self.layers[place.path]
-        order = argument_order(self.port.framework, KIND_OF.get(called.kind, ""), place.role)
-        leaf = min(order[place.leaf] if place.leaf < len(order) else place.leaf, theirs - 1)
-        return self.recording.values.get(Place(other, place.role, leaf, place.call, place.backward))
-
-    def _count(self, place: Place) -> int:
-        called = self.layers[place.path]
-        return len(called.inputs if place.role == "in" else called.outputs)
-
-    def _judged(self, met: Mapping[Place, Met]) -> list[Step]:
-        """Is it the same function? In float64, where both sides round, and numbers are typed with so many digits."""
-        steps = []
-        for place, found in met.items():
-            if (want := self._theirs(place)) is not None:
-                steps.append(_step(place, "float64", found.value, want, _allowed(found, want)))
-        return steps
-
-    def _in_dtype(self, closed: Any, args: Any, met: Mapping[Place, Met], dtype: Any) -> list[Step]:
-        """The steps as jax computes them in that dtype, each within its bound."""
-        if dtype == np.float64:
-            return []
-        theirs = {place: value for place in met if (value := self._theirs(place)) is not None}
-        forced = {place: value.astype(dtype) if value.dtype.kind == "f" else value for place, value in theirs.items()}
-        want = walked(closed, args, lambda place, ours: _widened(forced.get(place)), Rounding(dtype))
-        got = ran(closed, args, forced)
-        return [
-            _step(place, dtype.name, got.met[place].value, found.value, found.error)
-            for place, found in want.met.items()
-            if place in forced
-        ]
-
-    def _pullback(self, dtype: Any) -> tuple[Any, Any]:
-        """The trace of the gradients, of the parameters by name and then of the inputs, and its arguments."""
-        bars = [self._theirs(Place("", "out", i, 0, True)) for i in range(len(self.layers[""].outputs))]
-
-        def run(params: Any, inputs: Any, bars: Any) -> Any:
-            frozen = {name: params[name] for name in self.port.frozen}
-            diff = {name: value for name, value in params.items() if name not in frozen}
-            floats = [i for i, x in enumerate(inputs) if jnp.issubdtype(x.dtype, jnp.inexact)]
-
-            def of(diff: Any, some: Any) -> list[Any]:
-                given = dict(enumerate(inputs)) | dict(zip(floats, some, strict=True))
-                leaves = jax.tree.leaves(self.port.run({**diff, **frozen}, Calls(), *given.values()))
-                return [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-
-            ys, pull = jax.vjp(of, diff, [inputs[i] for i in floats])
-            return pull([jnp.zeros_like(y) if bar is None else bar for y, bar in zip(ys, bars, strict=True)])
-
-        args = self.params, list(self.inputs), [None if bar is None else bar.astype(dtype) for bar in bars]
-        return jax.make_jaxpr(run)(*args), args
-
-    def _of_parameters(self, names: list[str], outputs: list[Met]) -> list[Step]:
-        steps = []
-        for name, met in zip(names, outputs, strict=False):
-            want = self.sources[name](self.recording.grads, False) if name in self.sources else None
-            if want is not None:
-                path = self._owner(name) or ""
-                place = Place(path, _within(name, path), 0, 0, True)
-                steps.append(_step(place, "float64", met.value, want, _allowed(met, want)))
-        return steps
+def _of_parameters(both: Counterparts, outputs: Sequence[Met]) -> list[Step]:
+    """The gradients of the parameters, sorted by name as jax gives them."""
+    steps = []
+    for name, met in zip(sorted(set(both.params) - both.port.frozen), outputs, strict=False):
+        want = both.gradient(name)
+        if want is not None:
+            path = both.owner(name) or ""
+            place = Place(path, name.removeprefix(f"{path}."), 0, 0, True)
+            steps.append(_step(place, "float64", met.value, want, _allowed(met, want)))
+    return steps
 
 
 def _allowed(met: Met, want: np.ndarray) -> np.ndarray:
@@ -330,27 +173,6 @@ def _step(place: Place, dtype: str, got: Any, want: Any, bound: Any) -> Step:
 def _coarsest(arrays: Iterable[Any]) -> Any:
     dtypes = [jnp.asarray(a).dtype for a in arrays]
     return max(dtypes, key=lambda dtype: float(jnp.finfo(dtype).eps), default=jnp.dtype(np.float32))
-
-
-def _units(calls: Sequence[tuple[str, str]], sizes: Mapping[str, int]) -> list[Unit]:
-    """The layers that are paired as a whole, in order of their first call: known kinds, and none inside another."""
-    known = {path: KIND_OF[kind] for path, kind in calls if kind in KIND_OF}
-    units = []
-    for path, kind in known.items():
-        if any(other != path and (not other or path.startswith(f"{other}.")) for other in known):
-            continue
-        own = {_within(name, path): size for name, size in sizes.items() if not path or name.startswith(f"{path}.")}
-        # A bias may be there on one side only, or be the sum of two: that is said later, and is no other layer.
-        units.append(Unit(path, kind, sum(n for name, n in own.items() if not re.search("bias|mean|var", name))))
-    return units
-
-
-def _under(arrays: Mapping[str, np.ndarray], path: str) -> dict[str, np.ndarray]:
-    return {_within(name, path): array for name, array in arrays.items() if not path or name.startswith(f"{path}.")}
-
-
-def _within(name: str, path: str) -> str:
-    return name.removeprefix(f"{path}.") if path else name
 
 
 def _widened(value: np.ndarray | None) -> np.ndarray | None:

@@ -2,13 +2,16 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..case.torch_arrays import to_numpy, to_torch, torch
+from .alignment import Alignment
+from .counterparts import Counterparts
 from .layout import permutations
+from .marks import Place
 
 CLOSE = 1e-6
 """A variant is named if it is this near to the port's values, relative to the largest."""
@@ -33,6 +36,32 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "tanh": torch.tanh,
     "nothing": lambda x: x,
 }
+
+
+def guesses(
+    order: Sequence[Place], wrong: Mapping[Place, np.ndarray], both: Counterparts, align: Alignment
+) -> dict[Place, str]:
+    """What each wrong step of the way forward looks like, where that is known.
+
+    order: the marks on the way forward. wrong: what the port computed at those that differ.
+    """
+    found: dict[Place, str] = {}
+    last: np.ndarray | None = None  # what a step begins with: the original's value at the mark before
+    for place in order:
+        theirs = align.known(place)
+        if theirs is None:
+            continue
+        if place in wrong and wrong[place].shape == theirs.shape:
+            port, hint = wrong[place], ""
+            if place.role == "in" and last is not None:
+                hint = between(last, port, theirs)
+            if place.role == "out":
+                other = both.pairs[place.path]
+                inputs = [both.recording.values[p] for p in both.recording.leaves(other, "in", place.call)]
+                hint = variant_of(both.original.parts[other], inputs, port)
+            found[place] = hint or looks_like(port, theirs)
+        last = theirs
+    return found
 
 
 def looks_like(port: np.ndarray, original: np.ndarray) -> str:
@@ -92,7 +121,7 @@ def variants(layer: Any) -> Iterator[Variant]:
                 yield f"eps={other:g}, where the original has {eps:g}", _with(layer, eps=other)
     if getattr(layer, "bias", None) is not None and isinstance(layer.bias, torch.Tensor):
         yield "no bias", _with(layer, bias=None)
-    weight = getattr(layer, "weight", None)
+    weight: Any = getattr(layer, "weight", None)
     if isinstance(weight, torch.Tensor) and weight.ndim >= 2:
         if weight.shape[0] == weight.shape[1]:
             yield "a transposed weight", _with(layer, weight=weight.transpose(0, 1))
@@ -113,7 +142,8 @@ def variants(layer: Any) -> Iterator[Variant]:
                     yield f"{name}={value}, {has}", _with(layer, **{name: value})
     if isinstance(layer, torch.nn.MultiheadAttention) and layer.in_proj_weight is not None:
         yield "attention that is not scaled by 1 / sqrt(the width of a head)", _unscaled(layer)
-    if hasattr(layer, "weight_hh") and (gates := layer.weight_hh.shape[0] // layer.weight_hh.shape[1]) in (3, 4):
+    hidden: Any = getattr(layer, "weight_hh", None)
+    if hidden is not None and (gates := hidden.shape[0] // hidden.shape[1]) in (3, 4):
         for order in itertools.permutations(range(gates)):
             if list(order) != sorted(order):
                 names = ("r z n" if gates == 3 else "i f g o").split()
@@ -149,7 +179,7 @@ def _paddings(layer: Any) -> Iterator[Variant]:
     yield 'padding "SAME", which pads more on the far side', same
 
 
-def _with(layer: Any, **changes: Any) -> Callable[..., Any]:
+def _with(layer: Any, **changes: Any) -> Any:
     """A copy of the layer with other settings or weights."""
     changed = copy.deepcopy(layer)
     for name, value in changes.items():

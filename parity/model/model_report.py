@@ -12,7 +12,8 @@ from . import model_text
 from .marks import Place
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """One comparison: what reaches a mark, computed by the port from the original's values at the marks before it."""
 
     place: Place
@@ -81,8 +82,10 @@ class ModelReport:
     """Every comparison, in the order of execution, first in float64, then in the port's own dtype, then backward."""
     pairs: dict[str, str]
     """Layer of the port -> layer of the original."""
-    kinds: dict[str, tuple[str, str]]
-    """Layer of the port -> the names of the two classes."""
+    classes: dict[str, str]
+    """Layer of the port -> the name of its class, of those too that have no counterpart."""
+    original: str
+    """The name of the original's class."""
     order: list[str]
     """The port's layers, in the order in which they began."""
     unmapped: dict[str, list[str]]
@@ -91,8 +94,6 @@ class ModelReport:
     """Parameters of the port whose values are not the original's."""
     hints: dict[Place, str] = field(default_factory=dict)
     """What a wrong step looks like."""
-    classes: dict[str, str] = field(default_factory=dict)
-    """Layer of the port -> the name of its class, of those too that have no counterpart."""
     dtype: str = "float32"
     """The port's own arithmetic."""
 

@@ -15,10 +15,9 @@ SHOWN = 12
 
 def lines(report: "ModelReport", width: int) -> Iterator[Line]:
     """The report in `width` characters, as far as the names of layers allow that."""
-    kind, other = report.kinds.get("", ("a function", "a module"))
     yield Line("pullback check_model", "bold")
-    yield from _hung("  port        ", f"{kind} ({report.framework}), {len(report.order)} layers", width)
-    yield from _hung("  original    ", f"{other} (torch), in float64", width)
+    yield from _hung("  port        ", f"{report.classes['']} ({report.framework}), {len(report.order)} layers", width)
+    yield from _hung("  original    ", f"{report.original} (torch), in float64", width)
     yield from _hung("  weights     ", _weights(report), width)
     for side in ("port", "original"):
         if names := report.unmapped[side]:

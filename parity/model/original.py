@@ -41,18 +41,23 @@ class Original:
         if not isinstance(module, torch.nn.Module):
             raise TypeError(f"original must be a torch.nn.Module; got {type(module).__name__}")
         self.module = copy.deepcopy(module).cpu().double()
-        for part in self.module.modules():
+        self.parts: dict[str, Any] = dict(self.module.named_modules())
+        for part in self.parts.values():
             if type(part).__name__.startswith(("Dropout", "AlphaDropout", "FeatureAlphaDropout")):
                 part.eval()
             if getattr(part, "inplace", False):
                 part.inplace = False
         for parameter in self.module.parameters():
             parameter.requires_grad_(True)
-        self.parts = dict(self.module.named_modules())
 
     def kind(self, path: str) -> str:
         """The name of a layer's class."""
         return type(self.parts[path]).__name__
+
+    @property
+    def channels(self) -> int | None:
+        """How many channels its first convolution takes; None if it has none."""
+        return next((int(part.in_channels) for part in self.parts.values() if hasattr(part, "in_channels")), None)
 
     @property
     def state(self) -> dict[str, np.ndarray]:
@@ -101,7 +106,7 @@ class _Mark(torch.autograd.Function):
         return x.clone()  # no view, so that it may be written in place
 
     @staticmethod
-    def backward(ctx: Any, y_bar: torch.Tensor) -> Any:
+    def backward(ctx: Any, y_bar: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx.recording.values[ctx.place] = to_numpy(y_bar).copy()
         return y_bar, None, None
 
