@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .counterparts import Counterparts
-from .layout import fitting
+from .layout import Layout, fitting
 from .marks import Place
 from .pairing import KIND_OF, argument_order
 
@@ -19,8 +19,8 @@ class Alignment:
 
     def __init__(self, framework: str, both: Counterparts, recording: "Recording"):
         self._framework, self._both, self._recording = framework, both, recording
-        self._layouts: dict[Place, tuple[int, ...]] = {}
-        self._usual: list[tuple[int, ...]] = []
+        self._layouts: dict[Place, Layout] = {}
+        self._usual: list[Layout] = []
 
     def found(self, place: Place, ours: np.ndarray) -> np.ndarray | None:
         """The original's value where the port has computed `ours`; None where they are no pair."""
@@ -33,13 +33,13 @@ class Alignment:
             self._layouts[key] = layout
             if theirs.ndim >= 3 and layout not in self._usual:
                 self._usual.insert(0, layout)
-        value = theirs.transpose(self._layouts[key])
+        value = self._layouts[key].of(theirs)
         return value if value.shape == ours.shape else None
 
     def known(self, place: Place) -> np.ndarray | None:
         """The same where the layout is known already."""
         theirs, layout = self._array(place), self._layouts.get(place._replace(backward=False))
-        return None if theirs is None or layout is None else theirs.transpose(layout)
+        return None if theirs is None or layout is None else layout.of(theirs)
 
     def _array(self, place: Place) -> np.ndarray | None:
         both = self._both
