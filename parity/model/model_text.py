@@ -32,7 +32,8 @@ def lines(report: "ModelReport", width: int) -> Iterator[Line]:
                      "operations explain; above 100% fails. backward: the gradients of its inputs, outputs and "
                      "parameters.", width)  # fmt: skip
     yield Line("")
-    yield from _tree(report).lines(width)
+    tree = _tree(report)
+    yield from (tree if tree.width <= width else tree.without(("class",))).lines(width)
     yield Line("")
     yield Line(verdict(report), "bold green" if report.ok else "bold red")
 
@@ -83,7 +84,9 @@ def _tree(report: "ModelReport") -> Grid:
         )
         styles.append("red" if any(not step.ok for step in steps) else "")
     titles = ("layer of the port", "class", "layer of the original", "forward", report.dtype, "backward")
-    columns = [Column(title, [row[i] for row in rows], right=i == 4, least=0) for i, title in enumerate(titles)]
+    columns = [
+        Column(title, [row[i] for row in rows], right=i == 4, least=24 * (i == 2)) for i, title in enumerate(titles)
+    ]
     return Grid(columns, styles, gap=2)
 
 
