@@ -3,10 +3,11 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, NamedTuple
 
 from ..report.report import ParityError
-from ..report.text import NARROW, WIDE
+from ..report.text import NARROW, NOTEBOOK, WIDE
 from ..verdict.deviation import Deviation
 from . import model_text
 from .marks import Place
@@ -128,10 +129,19 @@ class ModelReport:
         if not self.ok:
             raise ParityError(self)
 
+    def to_html(self) -> str:
+        """One self-contained HTML page: the first divergence, and the tree of layers."""
+        from .model_page import as_page
+
+        return as_page(self)
+
+    def _repr_html_(self) -> str:
+        shown = escape("\n".join(line.text for line in model_text.lines(self, NOTEBOOK)))
+        return f'<pre style="overflow-x:auto;white-space:pre;line-height:normal;font-family:monospace">{shown}</pre>'
+
     def __str__(self) -> str:
-        return "\n".join(
-            line.text for line in model_text.lines(self, max(NARROW, shutil.get_terminal_size((WIDE, 24)).columns))
-        )
+        width = max(NARROW, shutil.get_terminal_size((WIDE, 24)).columns)
+        return "\n".join(line.text for line in model_text.lines(self, width))
 
     def __repr__(self) -> str:
         return f"<ModelReport {model_text.verdict(self)} print(report) shows the tree>"

@@ -26,16 +26,23 @@ def lines(report: "ModelReport", width: int) -> Iterator[Line]:
     if first := report.first_divergence:
         yield from _hung("First divergence: ", str(first), width, "bold red")
         yield Line("")
-    yield from _hung("", "Each layer of the port was given the original's own input and, backward, the original's own "
-                     "cotangent. So a layer that FAILs is wrong itself. forward: its inputs and outputs in float64. "
-                     f"{report.dtype}: the same as jax computes them, as a share of the rounding that the layer's own "
-                     "operations explain; above 100% fails. backward: the gradients of its inputs, outputs and "
-                     "parameters.", width)  # fmt: skip
+    yield from _hung("", how_to_read(report), width)
     yield Line("")
     tree = _tree(report)
     yield from (tree if tree.width <= width else tree.without(("class",))).lines(width)
     yield Line("")
     yield Line(verdict(report), "bold green" if report.ok else "bold red")
+
+
+def how_to_read(report: "ModelReport") -> str:
+    """What the tree shows."""
+    return (
+        "Each layer of the port was given the original's own input and, on the way back, the original's own cotangent, "
+        "so a layer that fails is wrong itself. forward: its inputs and outputs, in float64. backward: the gradients "
+        f"of its inputs, outputs and parameters, in float64. {report.dtype}: how much of the rounding that the layer's "
+        "own operations explain was used, as jax computes it; above 100% fails. A layer without figures has no "
+        "counterpart, and is judged with the layer that holds it."
+    )
 
 
 def verdict(report: "ModelReport") -> str:
@@ -73,9 +80,9 @@ def _tree(report: "ModelReport") -> Grid:
         forward = [step for step in steps if not step.place.backward]
         inside = [step for step in steps if step.dtype != "float64"]
         marks = (
-            _mark(step for step in forward if step.dtype == "float64"),
+            mark(step for step in forward if step.dtype == "float64"),
             percent(max(step.deviation.budget for step in inside)) if inside else "",
-            _mark(step for step in steps if step.place.backward and step.dtype == "float64"),
+            mark(step for step in steps if step.place.backward and step.dtype == "float64"),
         )
         depth = path.count(".") + 1 if path else 0
         name = "  " * depth + (path.rpartition(".")[2] or "the model")
@@ -90,7 +97,8 @@ def _tree(report: "ModelReport") -> Grid:
     return Grid(columns, styles, gap=2)
 
 
-def _mark(steps: Iterable["Step"]) -> str:
+def mark(steps: Iterable["Step"]) -> str:
+    """`pass`, `FAIL`, or "" where there is no step."""
     found = list(steps)
     if not found:
         return ""

@@ -1,6 +1,8 @@
 """Small models in torch and their ports, right and wrong."""
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -118,7 +120,7 @@ halved_gradient.defvjp(lambda x: (x, None), lambda _, y_bar: (y_bar / 2,))
 class Dense(nn.Module):
     """Two linear layers; `between` stands where the original has relu."""
 
-    between: object = nn.relu
+    between: Callable[[Any], Any] = nn.relu
 
     @nn.compact
     def __call__(self, x):

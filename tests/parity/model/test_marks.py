@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import jaxprs_in_params
 
 from pullback.parity.model.marks import Place, mark, mark_p, met_by
 from pullback.parity.roundoff.bounded import Bounded, Rounding
@@ -20,7 +21,7 @@ def places(fun, *args):
         for eqn in jaxpr.eqns:
             if eqn.primitive is mark_p and not eqn.params["tangent"]:
                 found.append((eqn.params["place"], eqn.outvars[0].aval.shape))
-            for inner in jax.extend.core.jaxprs_in_params(eqn.params):
+            for inner in jaxprs_in_params(eqn.params):
                 look(inner)
 
     look(jax.make_jaxpr(fun)(*args).jaxpr)
