@@ -20,8 +20,6 @@ BARS = """
 .tree [scope=row] { padding-left: calc(var(--depth) * 1.1rem); white-space: nowrap; text-align: left; }
 tr:has(.fail) { background: var(--panel); }
 """
-FULL = 1e6
-"""So many bounds fill a bar: its length is the logarithm of the error over its bound, from a thousandth on."""
 
 
 def as_page(report: "ModelReport") -> str:
@@ -94,7 +92,7 @@ def _tree(report: "ModelReport") -> str:
         "forward",
         "backward",
         f"{report.dtype}: bound used",
-        "furthest off in float64",
+        "worst in float64",
     )
     head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
     body = "\n".join(rows)
@@ -115,18 +113,17 @@ def _bar(steps: list["Step"]) -> str:
     if not steps:
         return ""
     share = max(step.deviation.budget for step in steps)
-    with np.errstate(divide="ignore"):
-        length = float(np.clip(np.log10(share * 1e3) / np.log10(FULL * 1e3), 0, 1)) if share > 0 else 0.0
     over = ' class="over"' if share > 1 else ""
-    return f'<span class="bar" aria-hidden="true"><i{over} style="width:{length:.0%}"></i></span> {percent(share)}'
+    length = f"{min(share, 1):.0%}"
+    return f'<span class="bar" aria-hidden="true"><i{over} style="width:{length}"></i></span> {percent(share)}'
 
 
 def _worst(steps: list["Step"]) -> str:
-    """The step that is furthest off, relative to the original's largest element."""
+    """The step that comes off worst, and how far it is off, relative to the original's largest element."""
     known = [step for step in steps if np.isfinite(step.deviation.relative)]
     if not known:
         return ""
-    step = max(known, key=lambda step: (not step.ok, step.deviation.relative))
+    step = max(known, key=lambda step: (not step.ok, step.deviation.budget))
     return (
         f"{escape(step.what)}, {figure(step.deviation.relative)} of the largest"
         if step.deviation.relative

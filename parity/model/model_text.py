@@ -49,12 +49,15 @@ def verdict(report: "ModelReport") -> str:
     """The last line."""
     wrong = [step for step in report.steps if not step.ok]
     forward = [step for step in wrong if not step.place.backward]  # a wrong function has wrong gradients, too
-    if names := list(dict.fromkeys(step.place.path or "the model itself" for step in forward or wrong)):
-        gradients = "" if forward else "the gradients of "
-        return f"FAIL: the port differs from the original in {gradients}{_some(names)}."
+    if found := list(dict.fromkeys(_at(step) for step in forward or wrong)):
+        return f"FAIL: the port differs from the original at {_some(found)}."
     if any(report.unmapped.values()):
         return "NOT JUDGED: what was compared agrees, and parameters that only one side has were not compared."
     return f"PASS: {len(report.pairs)} layers, {len(report.steps)} comparisons: the port agrees with the original."
+
+
+def _at(step: "Step") -> str:
+    return f"{'the ' * (step.place.role in ('in', 'out'))}{step.what} of {step.place.path or 'the model'}"
 
 
 def _weights(report: "ModelReport") -> str:

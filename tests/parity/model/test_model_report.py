@@ -46,5 +46,5 @@ def test_as_plain_data(wrong):
 def test_the_sentence_names_both_sides_and_both_values(wrong):
     first = wrong.first_divergence
     assert first is not None
-    assert str(first).startswith("second, forward: its input is ") and "the output of first agrees" in str(first)
+    assert str(first).startswith("second, forward: its input is ") and "The output of first agrees" in str(first)
     assert f"{first.step.port:.9g} in the port, {first.step.original:.9g} in the original" in str(first)

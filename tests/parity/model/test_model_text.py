@@ -13,7 +13,7 @@ def test_it_fits(nets, width, monkeypatch):
     report = parity.check_model(nets.PortedTransformer(second=(("tanh", True),)), original, (nets.IDS,), grads=False)
     shown = str(report).splitlines()
     assert max(map(len, shown)) <= width, max(shown, key=len)
-    assert shown[-1] == "FAIL: the port differs from the original in b1.down."
+    assert shown[-1] == "FAIL: the port differs from the original at the input of b1.down."
     (line,) = [line for line in shown if line.strip().startswith("down") and "FAIL" in line]
     assert "blocks.1.narrow" in line
     console = Console(width=width, record=True, file=io.StringIO())
