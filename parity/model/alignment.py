@@ -8,7 +8,7 @@ import numpy as np
 from .counterparts import Counterparts
 from .layout import Layout, fitting
 from .marks import Place
-from .pairing import KIND_OF, argument_order
+from .pairing import argument_order
 
 if TYPE_CHECKING:
     from .original import Recording
@@ -51,6 +51,6 @@ class Alignment:
         theirs = len(self._recording.leaves(other, place.role, place.call))
         if ours != theirs and place.backward:
             return None  # one side has one array where the other has several: their cotangents are sums of others
-        order: Sequence[int] = argument_order(self._framework, KIND_OF.get(called.kind, ""), place.role)
+        order: Sequence[int] = argument_order(self._framework, both.kinds[place.path], place.role)
         leaf = min(order[place.leaf] if place.leaf < len(order) else place.leaf, theirs - 1)
         return self._recording.values.get(place._replace(path=other, leaf=leaf))

@@ -56,7 +56,7 @@ def check_model(
     Raises TypeError for what is no port or no torch module; ValueError, with both lists, where parameters cannot be
     carried over; ImportError without torch. What the port or the original itself raises is passed on.
     """
-    from .guesses import guesses  # with torch, which nothing else needs
+    from .guesses import hints_of  # with torch, which nothing else needs
     from .original import Original
 
     inputs = tuple(np.asarray(x) for x in inputs)
@@ -99,7 +99,7 @@ def check_model(
         order=list(dict.fromkeys(calls.begun)),
         unmapped={"port": both.unmapped[0], "original": both.unmapped[1]},
         weights_differ=both.differing,
-        hints=guesses(list(forward.met), wrong, both, align),
+        hints=hints_of(list(forward.met), wrong, both, align),
         dtype=dtype.name,
     )
 

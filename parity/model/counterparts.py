@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .calls import Calls
-from .pairing import KIND_OF, Unit, containers, paired
+from .pairing import Unit, containers, kind_of, paired
 from .port import Port
-from .weights import Source, in_the_ports_layout, same_numbers
+from .weights import Source, in_the_ports_layout, same_numbers, same_shape
 
 if TYPE_CHECKING:
     from .original import Original, Recording
@@ -37,6 +37,8 @@ class Counterparts:
     ):
         self.port, self.calls, self.original, self.recording = port, calls, original, recording
         self.layers = {called.path: called for called in calls.ended}
+        self.kinds = {path: kind_of(called.settings) for path, called in self.layers.items()}
+        """Layer of the port -> what it is ("linear", ...), or ""."""
         self.state = original.state
         self.pairs = self._pairs(match, [path for path, _ in recording.order])
         """Layer of the port -> layer of the original."""
@@ -47,34 +49,37 @@ class Counterparts:
         """Those whose values are not the original's."""
 
     def _pairs(self, match: Mapping[str, str], order: Sequence[str]) -> dict[str, str]:
-        ours = _units(
-            [(c.path, c.kind) for c in self.calls.ended], {k: np.size(v) for k, v in self.port.params.items()}
-        )
-        called = [(path, self.original.kind(path)) for path in order]
-        sizes = {name: array.size for name, array in self.state.items() if name.rpartition(".")[2] not in COUNTERS}
-        theirs = _units(called, sizes)
+        sizes = {name: array.size for name, array in self._arrays().items()}
+        ours = _units(self.kinds, {name: np.size(value) for name, value in self.port.params.items()})
+        theirs = _units({path: kind_of(self.original.parts[path]) for path in order}, sizes)
         pairs = paired(ours, theirs, match)
-        whole = containers(list(self.layers), order, pairs)
-        return {**whole, **pairs}
+        return {**containers(list(self.layers), order, pairs), **pairs}
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {name: array for name, array in self.state.items() if name.rpartition(".")[2] not in COUNTERS}
 
     def _sources(self) -> tuple[dict[str, Source], tuple[list[str], list[str]]]:
         """How each parameter of the port comes from the original's, and what only one side has."""
         found: dict[str, Source] = {}
-        state, used = self.state, set()
+        used: set[str] = set()
         for name, value in self.port.params.items():
             path = self.owner(name)
             if path is not None:
-                other, kind = self.pairs[path], KIND_OF[self.layers[path].kind]
-                source = self._by_layout(kind, other, _within(name, path), np.shape(value), self.layers[path].settings)
-                if source(state, True) is not None:
+                other, layer = self.pairs[path], self.layers[path].settings
+                source = self._by_layout(self.kinds[path], other, _within(name, path), np.shape(value), layer)
+                if source(self.state, True) is not None:
                     found[name] = source
-                    used |= {f"{other}.{key}" if other else key for key in _under(state, other)}
-            if name not in found and self.port.given and (fit := same_numbers(np.asarray(value), state, used)):
+                    used |= {f"{other}.{key}" if other else key for key in _under(self.state, other)}
+        for name, value in self.port.params.items():  # what belongs to no layer: a table of positions, say
+            left = {key: array for key, array in self._arrays().items() if key not in used}
+            if name in found or not left:
+                continue
+            fit = same_numbers(np.asarray(value), left) if self.port.given else same_shape(name, np.shape(value), left)
+            if fit is not None:
                 found[name] = fit.source
                 used.add(fit.name)
         ours = [name for name in self.port.params if name not in found]
-        theirs = [name for name in state if name not in used and name.rpartition(".")[2] not in COUNTERS]
-        return found, (ours, theirs)
+        return found, (ours, [name for name in self._arrays() if name not in used])
 
     def gradient(self, name: str) -> np.ndarray | None:
         """The original's gradient of a parameter of the port."""
@@ -86,11 +91,8 @@ class Counterparts:
 
     def owner(self, name: str) -> str | None:
         """The paired layer whose parameter this is."""
-        paths = [path for path in self.pairs if self._is_unit(path) and (not path or name.startswith(f"{path}."))]
+        paths = [path for path in self.pairs if self.kinds[path] and (not path or name.startswith(f"{path}."))]
         return max(paths, key=len, default=None)
-
-    def _is_unit(self, path: str) -> bool:
-        return self.layers[path].kind in KIND_OF
 
     def _with_the_originals(self) -> dict[str, Any]:
         ours, theirs = self.unmapped
@@ -120,9 +122,9 @@ class Counterparts:
         return {name: same.get(name, value) for name, value in self.params.items()}
 
 
-def _units(calls: Sequence[tuple[str, str]], sizes: Mapping[str, int]) -> list[Unit]:
-    """The layers that are paired as a whole, in order of their first call: known kinds, and none inside another."""
-    known = {path: KIND_OF[kind] for path, kind in calls if kind in KIND_OF}
+def _units(kinds: Mapping[str, str], sizes: Mapping[str, int]) -> list[Unit]:
+    """The layers that are paired as a whole, in order of their calls: known kinds, and none inside another."""
+    known = {path: kind for path, kind in kinds.items() if kind}
     units = []
     for path, kind in known.items():
         if any(other != path and (not other or path.startswith(f"{other}.")) for other in known):

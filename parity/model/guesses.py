@@ -38,7 +38,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def guesses(
+def hints_of(
     order: Sequence[Place], wrong: Mapping[Place, np.ndarray], both: Counterparts, align: Alignment
 ) -> dict[Place, str]:
     """What each wrong step of the way forward looks like, where that is known.

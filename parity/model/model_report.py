@@ -3,10 +3,13 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..report.report import ParityError
-from ..report.text import NARROW, WIDE
+from ..report.text import NARROW, NOTEBOOK, WIDE
 from ..verdict.deviation import Deviation
 from . import model_text
 from .marks import Place
@@ -49,27 +52,29 @@ class Divergence(NamedTuple):
     path: str
     """The layer whose output, or whose input, is the first that differs; "" is the model itself."""
     step: Step
+    """The comparison itself: which array, how far it is off, and both values."""
     before: str | None
     """The last layer before it whose output agrees, where it is an input that differs: the error lies between them."""
     hint: str
     """What it looks like, or ""."""
 
     def __str__(self) -> str:
-        name, step = self.path or "the model itself", self.step
+        step = self.step
         way = "backward" if step.place.backward else "forward"
         off = f"{step.deviation.max_abs:.2g} off ({step.deviation.relative:.1g} of the largest)"
-        if step.deviation.problem and step.deviation.max_abs != step.deviation.max_abs:
-            off = step.deviation.problem
+        if not np.isfinite(step.deviation.max_abs):
+            off = f"wrong ({step.deviation.problem})"
         where = f" at [{', '.join(map(str, step.index))}]" if step.index else ""
-        values = f": {step.port:.9g} in the port, {step.original:.9g} in the original"
+        text = f"{self.path or 'the model itself'}, {way}: its {step.what} is {off}{where}: "
+        text += f"{step.port:.9g} in the port, {step.original:.9g} in the original."
         if step.place.role == "in" and not step.place.backward:
-            between = "the model's input" if self.before is None else f"the output of {self.before}"
-            text = f"{name}, {way}: its {step.what} is {off}, and {between} agrees, so the error lies between them"
-        elif step.place.role == "out" and not step.place.backward:
-            text = f"{name}, {way}: its input agrees, its {step.what} is {off}"
+            agrees = f"The output of {self.before} agrees" if self.before else "The inputs of the model are the same"
+            text += f" {agrees}, so the error lies between them."
+        elif not step.place.backward:
+            text += " Its input agrees."
         else:
-            text = f"{name}, {way}: its {step.what} is {off}, given the original's own values and cotangents"
-        return f"{text}{where}{values}." + (f" It looks like {self.hint}." if self.hint else "")
+            text += " It was given the original's own values and cotangents."
+        return text + (f" It looks like {self.hint}." if self.hint else "")
 
 
 @dataclass(frozen=True)
@@ -128,10 +133,19 @@ class ModelReport:
         if not self.ok:
             raise ParityError(self)
 
+    def to_html(self) -> str:
+        """One self-contained HTML page: the first divergence, and the tree of layers."""
+        from .model_page import as_page
+
+        return as_page(self)
+
+    def _repr_html_(self) -> str:
+        shown = escape("\n".join(line.text for line in model_text.lines(self, NOTEBOOK)))
+        return f'<pre style="overflow-x:auto;white-space:pre;line-height:normal;font-family:monospace">{shown}</pre>'
+
     def __str__(self) -> str:
-        return "\n".join(
-            line.text for line in model_text.lines(self, max(NARROW, shutil.get_terminal_size((WIDE, 24)).columns))
-        )
+        width = max(NARROW, shutil.get_terminal_size((WIDE, 24)).columns)
+        return "\n".join(line.text for line in model_text.lines(self, width))
 
     def __repr__(self) -> str:
         return f"<ModelReport {model_text.verdict(self)} print(report) shows the tree>"

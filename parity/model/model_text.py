@@ -26,27 +26,38 @@ def lines(report: "ModelReport", width: int) -> Iterator[Line]:
     if first := report.first_divergence:
         yield from _hung("First divergence: ", str(first), width, "bold red")
         yield Line("")
-    yield from _hung("", "Each layer of the port was given the original's own input and, backward, the original's own "
-                     "cotangent. So a layer that FAILs is wrong itself. forward: its inputs and outputs in float64. "
-                     f"{report.dtype}: the same as jax computes them, as a share of the rounding that the layer's own "
-                     "operations explain; above 100% fails. backward: the gradients of its inputs, outputs and "
-                     "parameters.", width)  # fmt: skip
+    yield from _hung("", how_to_read(report), width)
     yield Line("")
-    yield from _tree(report).lines(width)
+    tree = _tree(report)
+    yield from (tree if tree.width <= width else tree.without(("class",))).lines(width)
     yield Line("")
     yield Line(verdict(report), "bold green" if report.ok else "bold red")
+
+
+def how_to_read(report: "ModelReport") -> str:
+    """What the tree shows."""
+    return (
+        "Each layer of the port was given the original's own input and, on the way back, the original's own cotangent, "
+        "so a layer that fails is wrong itself. forward: its inputs and outputs, in float64. backward: the gradients "
+        f"of its inputs, outputs and parameters, in float64. {report.dtype}: how much of the rounding that the layer's "
+        "own operations explain was used, as jax computes it; above 100% fails. A layer without figures has no "
+        "counterpart, and is judged with the layer that holds it."
+    )
 
 
 def verdict(report: "ModelReport") -> str:
     """The last line."""
     wrong = [step for step in report.steps if not step.ok]
     forward = [step for step in wrong if not step.place.backward]  # a wrong function has wrong gradients, too
-    if names := list(dict.fromkeys(step.place.path or "the model itself" for step in forward or wrong)):
-        gradients = "" if forward else "the gradients of "
-        return f"FAIL: the port differs from the original in {gradients}{_some(names)}."
+    if found := list(dict.fromkeys(_at(step) for step in forward or wrong)):
+        return f"FAIL: the port differs from the original at {_some(found)}."
     if any(report.unmapped.values()):
         return "NOT JUDGED: what was compared agrees, and parameters that only one side has were not compared."
     return f"PASS: {len(report.pairs)} layers, {len(report.steps)} comparisons: the port agrees with the original."
+
+
+def _at(step: "Step") -> str:
+    return f"{'the ' * (step.place.role in ('in', 'out'))}{step.what} of {step.place.path or 'the model'}"
 
 
 def _weights(report: "ModelReport") -> str:
@@ -72,9 +83,9 @@ def _tree(report: "ModelReport") -> Grid:
         forward = [step for step in steps if not step.place.backward]
         inside = [step for step in steps if step.dtype != "float64"]
         marks = (
-            _mark(step for step in forward if step.dtype == "float64"),
+            mark(step for step in forward if step.dtype == "float64"),
             percent(max(step.deviation.budget for step in inside)) if inside else "",
-            _mark(step for step in steps if step.place.backward and step.dtype == "float64"),
+            mark(step for step in steps if step.place.backward and step.dtype == "float64"),
         )
         depth = path.count(".") + 1 if path else 0
         name = "  " * depth + (path.rpartition(".")[2] or "the model")
@@ -83,11 +94,14 @@ def _tree(report: "ModelReport") -> Grid:
         )
         styles.append("red" if any(not step.ok for step in steps) else "")
     titles = ("layer of the port", "class", "layer of the original", "forward", report.dtype, "backward")
-    columns = [Column(title, [row[i] for row in rows], right=i == 4, least=0) for i, title in enumerate(titles)]
+    columns = [
+        Column(title, [row[i] for row in rows], right=i == 4, least=24 * (i == 2)) for i, title in enumerate(titles)
+    ]
     return Grid(columns, styles, gap=2)
 
 
-def _mark(steps: Iterable["Step"]) -> str:
+def mark(steps: Iterable["Step"]) -> str:
+    """`pass`, `FAIL`, or "" where there is no step."""
     found = list(steps)
     if not found:
         return ""

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 KINDS = {
     "linear": ("Linear", "NonDynamicallyQuantizableLinear", "Dense", "DenseGeneral", "LinearGeneral"),
@@ -18,8 +18,19 @@ KINDS = {
     "gru cell": ("GRUCell",),
     "lstm cell": ("LSTMCell", "OptimizedLSTMCell"),
 }
-KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
-"""The class's name -> what it is. `SelfAttention` and `MultiHeadAttention` may be anybody's own: their sizes decide."""
+LIBRARIES = ("torch", "flax", "equinox")
+_KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
+
+
+def kind_of(layer: Any) -> str:
+    """What a layer is, by the name of its class in a library, or of the one in a library that it derives from.
+
+    "" for anything else: somebody's own `Attention` may be anything, and the layers in it are paired one by one.
+    """
+    for base in type(layer).__mro__:
+        if base.__name__ in _KIND_OF and base.__module__.partition(".")[0] in LIBRARIES:
+            return _KIND_OF[base.__name__]
+    return ""
 
 
 class Unit(NamedTuple):

@@ -135,15 +135,23 @@ class Fit(NamedTuple):
     source: Source
 
 
-def same_numbers(value: np.ndarray, state: Arrays, used: set[str]) -> Fit | None:
-    """Which of the original's arrays, that is not used yet, this one is, with its axes in another order or not."""
-    for name, array in state.items():
-        if name in used or array.size != value.size or array.ndim != value.ndim:
+def same_numbers(value: np.ndarray, left: Arrays) -> Fit | None:
+    """Which of the arrays that are left this one is, with its axes in another order or not."""
+    for name, array in left.items():
+        if array.size != value.size or array.ndim != value.ndim:
             continue
         for axes in itertools.permutations(range(array.ndim)):
             if np.array_equal(array.transpose(axes).astype(value.dtype), value):
                 return Fit(name, _transposing(name, axes))
     return None
+
+
+def same_shape(name: str, shape: tuple[int, ...], left: Arrays) -> Fit | None:
+    """The one array of that shape that is left, or the one among several that has this name; else None."""
+    alike = [key for key, array in left.items() if array.shape == shape]
+    if len(alike) > 1:
+        alike = [key for key in alike if key.rpartition(".")[2] == name.rpartition(".")[2]]
+    return Fit(alike[0], _transposing(alike[0], tuple(range(len(shape))))) if len(alike) == 1 else None
 
 
 def _transposing(name: str, axes: tuple[int, ...]) -> Source:
