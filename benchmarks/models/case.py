@@ -96,21 +96,21 @@ def cases(
     equinox: Callable[[], Any] | None = None,
     picture: bool = False,
     mode: Callable[[torch.nn.Module], torch.nn.Module] = lambda net: net,
-    wrong: tuple[tuple[str, str, Callable[[], Any], str], ...] = (),
+    wrong: tuple[tuple[Any, ...], ...] = (),
     **options: Any,
 ) -> Iterator[Case]:
     """The right ports of a layer and the wrong ones.
 
     inputs: as flax takes them. picture: they have their channels last, and torch and equinox want them second. mode:
-    what becomes of the torch net. wrong: (framework, error, port, hint).
+    what becomes of the torch net. wrong: (framework, error, port, hint), and the layer's path where it is not the whole.
     """
     first = tuple(channels_second(x) if picture else x for x in inputs)
     ports = [("linen", "", linen, ""), ("nnx", "", nnx, ""), ("equinox", "", equinox, ""), *wrong]
-    for framework, error, port, hint in ports:
+    for framework, error, port, hint, *path in ports:
         if port is None:
             continue
         ours = first if framework == "equinox" else inputs
-        where = "layer" if framework == "equinox" else ""
+        where = path[0] if path else "layer" if framework == "equinox" else ""
         made = lambda original=original: mode(randomized(original()))
         extra = tuple(options.items())
         yield Case(layer, framework, error, port, made, ours, first, hint, where, extra)

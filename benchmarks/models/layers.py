@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from flax import nnx
 
-from .case import Applied, Batched, Case, Held, cases, normal
+from .case import Batched, Case, cases, normal
 
 KEY = jax.random.key(0)
 
@@ -166,7 +166,7 @@ def norms() -> Iterator[Case]:
         wrong=(("linen", "eps 1e-6", nn.RMSNorm, "eps=1e-06"),
                ("nnx", "eps 1e-6", lambda: nnx.RMSNorm(6, rngs=rngs()), "eps=1e-06"),
                ("linen", "the mean is subtracted",
-                lambda: nn.LayerNorm(epsilon=1e-5, use_bias=False), "only the port has")),
+                lambda: nn.LayerNorm(epsilon=1e-5, use_bias=False), "the mean subtracted")),
     )  # fmt: skip
     yield from cases(
         "RMSNorm, eps by dtype", lambda: torch.nn.RMSNorm(6), small(4, 6),

@@ -29,7 +29,6 @@ def all_cases() -> Iterator[Case]:
     yield from activations()
 
 
-
 class Attention(torch.nn.Module):
     """torch's, called with what a port has: one array, two, or two and a mask of what may be seen."""
 
@@ -78,10 +77,10 @@ def attention() -> Iterator[Case]:
     for name, inputs in (("MultiheadAttention, self", (x,)), ("MultiheadAttention, cross", (x, memory))):
         yield from cases(
             name, Attention, *inputs, linen=of_linen, nnx=of_nnx, equinox=attended,
-            wrong=(("linen", "not scaled", lambda: of_linen(attention_fn=unscaled), "not scaled"),
-                   ("nnx", "not scaled", lambda: of_nnx(attention_fn=unscaled), "not scaled"),
+            wrong=(("linen", "not scaled", lambda: of_linen(attention_fn=unscaled), "not scaled", "attn"),
+                   ("nnx", "not scaled", lambda: of_nnx(attention_fn=unscaled), "not scaled", "layers.0"),
                    ("equinox", "no biases", lambda: Batched(Attended(eqx.nn.MultiheadAttention(2, 8, key=KEY))),
-                    "no bias")),
+                    "no bias", "layer.attn")),
         )  # fmt: skip
     yield from cases(
         "MultiheadAttention, no bias", lambda: Attention(bias=False), x,
@@ -93,7 +92,7 @@ def attention() -> Iterator[Case]:
     yield from cases(
         "MultiheadAttention, mask", Attention, x, x, causal, linen=of_linen, nnx=of_nnx,
         wrong=(("linen", "mask left out",
-                lambda: Applied(lambda x, m, mask: nn.MultiHeadDotProductAttention(2, name="attn")(x, m)), ""),),
+                lambda: Applied(lambda x, m, mask: nn.MultiHeadDotProductAttention(2, name="attn")(x, m)), "mask", "attn"),),
     )  # fmt: skip
 
 
@@ -104,9 +103,10 @@ def cells() -> Iterator[Case]:
         linen=lambda: Applied(lambda x, h: nn.GRUCell(5)(h, x)[0]),
         equinox=lambda: Batched(eqx.nn.GRUCell(4, 5, key=KEY)),
         wrong=(("nnx", "no bias of the hidden n gate",
-                lambda: Held(lambda cell, x, h: cell(h, x)[0], nnx.GRUCell(4, 5, rngs=rngs())), "bias_hh"),
-               ("linen", "gates in another order", lambda: Applied(lambda x, h: Swapped(name="cell")(h, x)),
-                "gates in the order")),
+                lambda: Held(lambda cell, x, h: cell(h, x)[0], nnx.GRUCell(4, 5, rngs=rngs())), "bias_hh",
+                "layers.0"),
+               ("linen", "gates in another order", lambda: Applied(lambda x, h: SwappedGates(name="cell")(h, x)),
+                "gates in the order", "cell")),
     )  # fmt: skip
     yield from cases(
         "GRUCell, no hidden bias", lambda: torch.nn.GRUCell(4, 5), x, h,
@@ -114,13 +114,13 @@ def cells() -> Iterator[Case]:
         mode=zero_hidden_n,
     )  # fmt: skip
     yield from cases(
-        "LSTMCell", lambda: torch.nn.LSTMCell(4, 5), x, h, c,
+        "LSTMCell", LongShort, x, h, c,
         linen=lambda: Applied(lambda x, h, c: nn.LSTMCell(5)((c, h), x)[0][::-1]),
         nnx=lambda: Held(lambda cell, x, h, c: cell((c, h), x)[0][::-1], nnx.LSTMCell(4, 5, rngs=rngs())),
         equinox=lambda: Batched(Stated(eqx.nn.LSTMCell(4, 5, key=KEY))),
     )  # fmt: skip
     yield from cases(
-        "LSTMCell, optimized", lambda: torch.nn.LSTMCell(4, 5), x, h, c,
+        "LSTMCell, optimized", LongShort, x, h, c,
         linen=lambda: Applied(lambda x, h, c: nn.OptimizedLSTMCell(5)((c, h), x)[0][::-1]),
         nnx=lambda: Held(lambda cell, x, h, c: cell((c, h), x)[0][::-1], nnx.OptimizedLSTMCell(4, 5, rngs=rngs())),
     )  # fmt: skip
@@ -129,6 +129,17 @@ def cells() -> Iterator[Case]:
         linen=lambda: Applied(lambda x, h: nn.SimpleCell(5)(h, x)[0]),
         nnx=lambda: Held(lambda cell, x, h: cell(h, x)[0], nnx.SimpleCell(4, 5, rngs=rngs())),
     )  # fmt: skip
+
+
+class LongShort(torch.nn.Module):
+    """torch's cell, with h and c as two arguments."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = torch.nn.LSTMCell(4, 5)
+
+    def forward(self, x: Any, h: Any, c: Any) -> Any:
+        return self.cell(x, (h, c))
 
 
 class Stated(eqx.Module):
@@ -145,9 +156,10 @@ def zero_hidden_n(cell: torch.nn.Module) -> torch.nn.Module:
     return cell
 
 
-
-class GRUCell(nn.Module):
+class SwappedGates(nn.GRUCell):
     """A cell of one's own, in torch's layout of weights, with the reset and the update gate swapped."""
+
+    features: int = 5
 
     @nn.compact
     def __call__(self, h: Any, x: Any) -> Any:
@@ -184,6 +196,7 @@ def pools() -> Iterator[Case]:
                                     torch.nn.Linear(64, 5)),
         x, picture=True,
         linen=lambda: pooled(True),
+        wrong=(("linen", "count_include_pad=False", lambda: pooled(False), "count_include_pad=False", "Dense_0"),),
     )  # fmt: skip
     yield from cases(
         "AdaptiveAvgPool2d", lambda: torch.nn.AdaptiveAvgPool2d(2), x, picture=True,
@@ -191,6 +204,7 @@ def pools() -> Iterator[Case]:
         equinox=lambda: Batched(eqx.nn.AdaptiveAvgPool2d(2)),
         wrong=(("linen", "largest", lambda: Applied(lambda x: nn.max_pool(x, (3, 3), (3, 3))), ""),),
     )  # fmt: skip
+
     def resized(method: str, shape: tuple[int, ...] = (2, 12, 12, 3)) -> Any:
         return Applied(lambda x: jax.image.resize(x, shape, method))
 
@@ -215,12 +229,12 @@ def pooled(count: bool) -> Any:
 
 
 def activations() -> Iterator[Case]:
-    x = normal(4, 6) * 2
+    x = normal(16, 6) * 4
     table = (
         ("GELU", torch.nn.GELU, lambda x: jax.nn.gelu(x, approximate=False),
          (("tanh form", jax.nn.gelu, "approximate"), ("quick form", lambda x: x * jax.nn.sigmoid(1.702 * x), "quick"))),
         ("GELU, tanh", lambda: torch.nn.GELU("tanh"), jax.nn.gelu,
-         (("exact form", lambda x: jax.nn.gelu(x, approximate=False), "gelu"),)),
+         (("exact form", lambda x: jax.nn.gelu(x, approximate=False), "approximate=none"),)),
         ("SiLU", torch.nn.SiLU, jax.nn.silu, (("sigmoid", jax.nn.sigmoid, "sigmoid"),)),
         ("LeakyReLU", lambda: torch.nn.LeakyReLU(0.2), lambda x: jax.nn.leaky_relu(x, 0.2),
          (("slope 0.01", jax.nn.leaky_relu, "negative_slope=0.01"),)),
@@ -228,7 +242,7 @@ def activations() -> Iterator[Case]:
         ("ELU", torch.nn.ELU, jax.nn.elu, (("celu(2)", lambda x: jax.nn.celu(x, 2.0), ""),)),
         ("Hardswish", torch.nn.Hardswish, jax.nn.hard_swish, (("silu", jax.nn.silu, "silu"),)),
         ("Mish", torch.nn.Mish, jax.nn.mish, (("silu", jax.nn.silu, "silu"),)),
-        ("ReLU6", torch.nn.ReLU6, jax.nn.relu6, (("relu", lambda x: jax.nn.relu(x * 4) / 4, ""),)),
+        ("ReLU6", torch.nn.ReLU6, jax.nn.relu6, (("relu", lambda x: jax.nn.relu(x), "relu"),)),
         ("Tanh", torch.nn.Tanh, jnp.tanh, (("sigmoid", jax.nn.sigmoid, "sigmoid"),)),
         ("Softmax", lambda: torch.nn.Softmax(-1), jax.nn.softmax,
          (("first axis", functools.partial(jax.nn.softmax, axis=0), "dim=0"),)),

@@ -142,6 +142,7 @@ def all_cases() -> Iterator[Case]:
         "a layer called twice", Twice, normal(3, 6),
         linen=LinenTwice,
         nnx=lambda: Held(lambda fc, x: fc(nnx.gelu(fc(x), approximate=False)), fc()),
+        wrong=(("linen", "tanh form", lambda: LinenTwice(True), "gelu(approximate=True)", "fc"),),
     )  # fmt: skip
     yield from cases("a dict of outputs", Several, normal(3, 6), linen=lambda: Applied(several))
     yield from cases(

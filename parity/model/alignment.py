@@ -31,15 +31,24 @@ class Alignment:
             if place.backward or (layout := fitting(theirs, ours, self._usual)) is None:
                 return None
             self._layouts[key] = layout
-            if theirs.ndim >= 3 and layout not in self._usual:
+            if theirs.ndim >= 3 and layout.shape is None and layout not in self._usual:
                 self._usual.insert(0, layout)
         value = self._layouts[key].of(theirs)
         return value if value.shape == ours.shape else None
 
     def known(self, place: Place) -> np.ndarray | None:
-        """The same where the layout is known already."""
+        """The same where the layout is known already; an output that fits in no layout as it is, for it is wrong."""
         theirs, layout = self._array(place), self._layouts.get(place._replace(backward=False))
-        return None if theirs is None or layout is None else layout.of(theirs)
+        if theirs is None:
+            return None
+        if layout is None:
+            return theirs if place.role == "out" and not place.backward and self._one_to_one(place) else None
+        return layout.of(theirs)
+
+    def _one_to_one(self, place: Place) -> bool:
+        """Whether the layer has as many outputs on both sides."""
+        theirs = self._recording.leaves(self._both.pairs[place.path], place.role, place.call)
+        return len(theirs) == len(self._both.layers[place.path].outputs)
 
     def _array(self, place: Place) -> np.ndarray | None:
         both = self._both

@@ -56,7 +56,7 @@ def check_model(
     Raises TypeError for what is no port or no torch module; ValueError, with both lists, where parameters cannot be
     carried over; ImportError without torch. What the port or the original itself raises is passed on.
     """
-    from .guesses import hints_of  # with torch, which nothing else needs
+    from .guesses import hints_of, hints_of_gradients  # with torch, which nothing else needs
     from .original import Original
 
     inputs = tuple(np.asarray(x) for x in inputs)
@@ -73,7 +73,7 @@ def check_model(
     cotangents = (lambda ys: [rng.standard_normal(y.shape).astype(np.float32) for y in ys]) if grads else None
     recording = model.run(given, dict(original_kwargs or {}), cotangents)
     calls = Calls()
-    traced = jax.make_jaxpr(lambda params, *args: taken.run(params, calls, *args))(taken.params, *inputs)
+    traced = jax.make_jaxpr(lambda p, *args: (taken.run(p, calls, *args), calls.statistics))(taken.params, *inputs)
     both = Counterparts(taken, calls, model, recording, match or {}, keep)
     align = Alignment(taken.framework, both, recording)
     exact, dtype = Rounding(np.float64, inside=False), _coarsest(both.params.values())
@@ -99,7 +99,7 @@ def check_model(
         order=list(dict.fromkeys(calls.begun)),
         unmapped={"port": both.unmapped[0], "original": both.unmapped[1]},
         weights_differ=both.differing,
-        hints=hints_of(list(forward.met), wrong, both, align),
+        hints=hints_of(list(forward.met), wrong, both, align) | hints_of_gradients(steps, both),
         dtype=dtype.name,
     )
 
@@ -117,7 +117,8 @@ def _in_dtype(closed: Any, args: Any, met: Mapping[Place, Met], align: Alignment
     """The steps as jax computes them in that dtype, each within its bound."""
     if dtype == np.float64:
         return []
-    theirs = {place: value for place in met if (value := align.known(place)) is not None}
+    known = {place: align.known(place) for place in met}
+    theirs = {place: x for place, x in known.items() if x is not None and x.shape == met[place].value.shape}
     forced = {place: value.astype(dtype) if value.dtype.kind == "f" else value for place, value in theirs.items()}
     want = walked(closed, args, lambda place, _: _widened(forced.get(place)), Rounding(dtype))
     got = ran(closed, args, forced)
