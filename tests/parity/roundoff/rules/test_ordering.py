@@ -97,7 +97,7 @@ def test_what_overlapping_windows_give_back_may_cancel(seed):
 
     want = bound(x_bar, x, y_bar)
     assert (np.abs(np.asarray(jax.jit(x_bar)(x, y_bar)) - want.values) <= want.errors).all()
-    assert want.errors.max() < 20 * U
+    assert want.errors.max() < 50 * U  # three additions of four numbers below 4
 
 
 @pytest.mark.parametrize("place", [jnp.argmax, jnp.argmin])
