@@ -219,7 +219,10 @@ class Cost(NamedTuple):
 
 def checked(net: Net) -> Cost:
     """The report, and what it cost; to be run in a process of its own, whose peak is the check's."""
-    model, first = net.original(), [torch.from_numpy(np.moveaxis(x, -1, 1) if x.shape[-1] == 3 else x) for x in net.inputs]
+    model, first = (
+        net.original(),
+        [torch.from_numpy(np.moveaxis(x, -1, 1) if x.shape[-1] == 3 else x) for x in net.inputs],
+    )
     before = peak()
     model(*first).sum().backward()
     alone = peak() - before
