@@ -1,5 +1,6 @@
 """One port of one layer against torch's, and whether the check says of it what it should."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -69,6 +70,15 @@ class Batched(equinox.Module):
         return jax.vmap(self.layer)(*args)
 
 
+class BatchedWithState(equinox.Module):
+    """The same for a layer that takes its state, and returns it."""
+
+    layer: Any
+
+    def __call__(self, x: Any, state: Any) -> Any:
+        return jax.vmap(self.layer, axis_name="batch", in_axes=(0, None), out_axes=(0, None))(x, state)
+
+
 def randomized(net: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     """The net with other numbers than those it is born with: biases of 0 and variances of 1 hide errors."""
     generator = torch.Generator().manual_seed(seed)
@@ -102,7 +112,7 @@ def cases(
     """The right ports of a layer and the wrong ones.
 
     inputs: as flax takes them. picture: they have their channels last, and torch and equinox want them second. mode:
-    what becomes of the torch net. wrong: (framework, error, port, hint), and the layer's path where it is not the whole.
+    what becomes of the torch net. wrong: (framework, error, port, hint), and the path of the layer if it is in a net.
     """
     first = tuple(channels_second(x) if picture else x for x in inputs)
     ports = [("linen", "", linen, ""), ("nnx", "", nnx, ""), ("equinox", "", equinox, ""), *wrong]
@@ -111,9 +121,13 @@ def cases(
             continue
         ours = first if framework == "equinox" else inputs
         where = path[0] if path else "layer" if framework == "equinox" else ""
-        made = lambda original=original: mode(randomized(original()))
+        made = functools.partial(_made, original, mode)
         extra = tuple(options.items())
         yield Case(layer, framework, error, port, made, ours, first, hint, where, extra)
+
+
+def _made(original: Callable[[], torch.nn.Module], mode: Callable[[torch.nn.Module], torch.nn.Module]) -> Any:
+    return mode(randomized(original()))
 
 
 def judged(case: Case) -> Found:

@@ -1,4 +1,4 @@
-"""Layers with weights, each in flax linen, flax nnx and equinox against torch's; right, and with each default that differs."""
+"""Layers with weights in flax linen, flax nnx and equinox: right, and with each default that differs from torch's."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from flax import nnx
 
-from .case import Batched, Case, cases, normal
+from .case import Batched, BatchedWithState, Case, cases, normal
 
 KEY = jax.random.key(0)
 
@@ -72,9 +72,8 @@ def convolutions() -> Iterator[Case]:
         nnx=lambda: nnx.Conv(3, 4, (3,), padding="VALID", kernel_dilation=2, rngs=rngs()),
         equinox=lambda: Batched(eqx.nn.Conv1d(3, 4, 3, dilation=2, key=KEY)),
     )  # fmt: skip
-    strided = lambda: torch.nn.Conv2d(3, 4, 3, stride=2, padding=1)
     yield from cases(
-        "Conv2d, stride 2", strided, normal(2, 8, 8, 3), picture=True,
+        "Conv2d, stride 2", lambda: torch.nn.Conv2d(3, 4, 3, stride=2, padding=1), normal(2, 8, 8, 3), picture=True,
         linen=lambda: nn.Conv(4, (3, 3), strides=2, padding=1),
         nnx=lambda: nnx.Conv(3, 4, (3, 3), strides=2, padding=1, rngs=rngs()),
         equinox=lambda: Batched(eqx.nn.Conv2d(3, 4, 3, stride=2, padding=1, key=KEY)),
@@ -144,8 +143,17 @@ def transposed() -> Iterator[Case]:
     )  # fmt: skip
 
 
+def stateful(**settings: Any) -> Any:
+    """A batch norm of equinox, and its state."""
+    return eqx.nn.make_with_state(lambda: BatchedWithState(eqx.nn.BatchNorm(4, "batch", mode="batch", **settings)))()
+
+
+def small(*shape: int) -> np.ndarray:
+    """Numbers so small that eps shows."""
+    return normal(*shape) * np.float32(0.02)
+
+
 def norms() -> Iterator[Case]:
-    small = lambda *shape: normal(*shape) * np.float32(0.02)  # where eps shows
     yield from cases(
         "LayerNorm", lambda: torch.nn.LayerNorm(6), small(4, 6),
         linen=lambda: nn.LayerNorm(epsilon=1e-5),
@@ -195,6 +203,7 @@ def norms() -> Iterator[Case]:
             f"{name}, eval", made, x, picture=picture,
             linen=lambda: nn.BatchNorm(use_running_average=True),
             nnx=lambda: nnx.BatchNorm(4, use_running_average=True, rngs=rngs()),
+            equinox=lambda: stateful(inference=True),
             wrong=(
                 ("linen", "train mode", lambda: nn.BatchNorm(use_running_average=False), "train mode"),
                 ("linen", "eps 1e-3", lambda: nn.BatchNorm(True, epsilon=1e-3), "eps=0.001"),
@@ -207,6 +216,8 @@ def norms() -> Iterator[Case]:
                 ("linen", "biased variance kept", lambda: nn.BatchNorm(False, momentum=0.9), "biased variance"),
                 ("nnx", "biased variance kept",
                  lambda: nnx.BatchNorm(4, use_running_average=False, momentum=0.9, rngs=rngs()), "biased variance"),
+                ("equinox", "biased variance kept", lambda: stateful(momentum=0.9), "biased variance"),
+                ("equinox", "momentum 0.99", stateful, "momentum"),
                 ("linen", "momentum 0.1", lambda: nn.BatchNorm(False, momentum=0.1), "momentum"),
                 ("linen", "momentum 0.99", lambda: nn.BatchNorm(False), "momentum"),
                 ("linen", "eval mode", lambda: nn.BatchNorm(True), "eval mode"),

@@ -1,5 +1,6 @@
 """Whole nets: ResNet-18 in flax linen and in nnx against a torch one, right and with one error deep inside."""
 
+import functools
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -85,7 +86,8 @@ class LinenResNet(nn.Module):
         x = nn.Conv(64, (7, 7), 2, 3, use_bias=False, name="conv1")(x)
         x = nn.relu(nn.BatchNorm(not self.train, momentum=0.9, name="bn1")(x))
         x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
-        for i, (out, stride) in enumerate(pair for out, stride in STAGES for pair in ((out, stride), (out, 1))):
+        blocks = [block for width, step in STAGES for block in ((width, step), (width, 1))]
+        for i, (out, stride) in enumerate(blocks):
             x = LinenBlock(out, stride, self.train, i == self.same, name=f"block{i}")(x)
         return nn.Dense(1000, name="fc")(x.mean((1, 2)))
 
@@ -162,6 +164,10 @@ def resnets(size: int = 64) -> Iterator[Net]:
     yield Net("ResNet-18, train", "nnx", lambda: NnxResNet(True), lambda: resnet(True), (x,), "bn1", biased)
 
 
+BLOCK = "net.blocks.0.blocks.0"
+"""equimo's first block."""
+
+
 class Seen(equinox.Module):
     """equimo's nets take one picture, and a key for dropout."""
 
@@ -188,13 +194,17 @@ def transformers(width: int = 192, depth: int = 12) -> Iterator[Net]:
                 torch.nn.init.uniform_(leaf, 0.5, 1.5)
         return net.eval()
 
-    def port(eps: float) -> Any:
-        settings = {"reg_tokens": 0, "global_pool": "token", "eps": eps}
-        return Seen(Port(64, 3, width, 16, heads, [depth], key=jax.random.key(0), **settings))
+    def port(**settings: Any) -> Any:
+        return Seen(Port(64, 3, width, 16, heads, [depth], key=jax.random.key(0), reg_tokens=0, global_pool="token",
+                         **settings))  # fmt: skip
 
-    yield Net(f"ViT, {depth} blocks of {width}", "equimo", lambda: port(1e-6), original, (x,))
-    yield Net(f"ViT, {depth} blocks of {width}, eps 1e-5", "equimo", lambda: port(1e-5), original, (x,),
-              "net.blocks.0.blocks.0.prenorm", "eps")  # fmt: skip
+    # equimo's "gelu" is the tanh form, and timm's the exact one: a difference that nobody planted.
+    name, tanh = f"ViT, {depth} blocks of {width}", "gelu(approximate=True)"
+    yield Net(f"{name}, as it comes", "equimo", lambda: port(eps=1e-6), original, (x,), f"{BLOCK}.mlp.fc2", tanh)
+    exact = functools.partial(jax.nn.gelu, approximate=False)
+    yield Net(f"{name}, exact gelu", "equimo", lambda: port(eps=1e-6, act_layer=exact), original, (x,))
+    yield Net(f"{name}, default eps", "equimo", lambda: port(act_layer=exact), original, (x,), f"{BLOCK}.prenorm",
+              "eps=1e-05")  # fmt: skip
 
 
 def with_torchvision() -> None:

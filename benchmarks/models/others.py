@@ -1,6 +1,5 @@
-"""Attention, cells, pools, activations, and how layers are put together: right, and with each default that differs."""
+"""Attention, cells and pools: right, and with each default that differs."""
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +25,6 @@ def all_cases() -> Iterator[Case]:
     yield from attention()
     yield from cells()
     yield from pools()
-    yield from activations()
 
 
 class Attention(torch.nn.Module):
@@ -175,7 +173,8 @@ zeros = nn.initializers.zeros
 
 def pools() -> Iterator[Case]:
     x = normal(2, 6, 6, 3)
-    same = ((1, 1), (1, 1))
+    same: Any = ((1, 1), (1, 1))
+    far: Any = ((0, 2), (0, 2))
     yield from cases(
         "MaxPool2d", lambda: torch.nn.MaxPool2d(3, 2, padding=1), x, picture=True,
         linen=lambda: Applied(lambda x: nn.max_pool(x, (3, 3), (2, 2), same)),
@@ -183,7 +182,10 @@ def pools() -> Iterator[Case]:
         wrong=(("linen", "average", lambda: Applied(lambda x: nn.avg_pool(x, (3, 3), (2, 2), same)), "average"),
                ("linen", "padding SAME", lambda: Applied(lambda x: nn.max_pool(x, (3, 3), (2, 2), "SAME")), "SAME")),
     )  # fmt: skip
-    average = lambda count: Applied(lambda x: nn.avg_pool(x, (2, 2), (2, 2), same, count_include_pad=count))
+
+    def average(count: bool) -> Any:
+        return Applied(lambda x: nn.avg_pool(x, (2, 2), (2, 2), same, count_include_pad=count))
+
     yield from cases(
         "AvgPool2d", lambda: torch.nn.AvgPool2d(2, 2, padding=1), x, picture=True,
         linen=lambda: average(True),
@@ -197,6 +199,11 @@ def pools() -> Iterator[Case]:
         x, picture=True,
         linen=lambda: pooled(True),
         wrong=(("linen", "count_include_pad=False", lambda: pooled(False), "count_include_pad=False", "Dense_0"),),
+    )  # fmt: skip
+    yield from cases(
+        "MaxPool2d, ceil_mode", lambda: torch.nn.MaxPool2d(4, ceil_mode=True), x, picture=True,
+        linen=lambda: Applied(lambda x: nn.max_pool(x, (4, 4), (4, 4), far)),
+        wrong=(("linen", "the rest is left out", lambda: Applied(lambda x: nn.max_pool(x, (4, 4), (4, 4))), ""),),
     )  # fmt: skip
     yield from cases(
         "AdaptiveAvgPool2d", lambda: torch.nn.AdaptiveAvgPool2d(2), x, picture=True,
@@ -221,48 +228,10 @@ def pools() -> Iterator[Case]:
 
 
 def pooled(count: bool) -> Any:
+    around: Any = ((1, 1), (1, 1))
+
     def fun(x: Any) -> Any:
-        x = nn.avg_pool(nn.Conv(4, (1, 1))(x), (2, 2), (2, 2), ((1, 1), (1, 1)), count_include_pad=count)
+        x = nn.avg_pool(nn.Conv(4, (1, 1))(x), (2, 2), (2, 2), around, count_include_pad=count)
         return nn.Dense(5)(x.transpose(0, 3, 1, 2).reshape(len(x), -1))
 
     return Applied(fun)
-
-
-def activations() -> Iterator[Case]:
-    x = normal(16, 6) * 4
-    table = (
-        ("GELU", torch.nn.GELU, lambda x: jax.nn.gelu(x, approximate=False),
-         (("tanh form", jax.nn.gelu, "approximate"), ("quick form", lambda x: x * jax.nn.sigmoid(1.702 * x), "quick"))),
-        ("GELU, tanh", lambda: torch.nn.GELU("tanh"), jax.nn.gelu,
-         (("exact form", lambda x: jax.nn.gelu(x, approximate=False), "approximate=none"),)),
-        ("SiLU", torch.nn.SiLU, jax.nn.silu, (("sigmoid", jax.nn.sigmoid, "sigmoid"),)),
-        ("LeakyReLU", lambda: torch.nn.LeakyReLU(0.2), lambda x: jax.nn.leaky_relu(x, 0.2),
-         (("slope 0.01", jax.nn.leaky_relu, "negative_slope=0.01"),)),
-        ("Softplus", torch.nn.Softplus, jax.nn.softplus, (("relu", jax.nn.relu, "relu"),)),
-        ("ELU", torch.nn.ELU, jax.nn.elu, (("celu(2)", lambda x: jax.nn.celu(x, 2.0), ""),)),
-        ("Hardswish", torch.nn.Hardswish, jax.nn.hard_swish, (("silu", jax.nn.silu, "silu"),)),
-        ("Mish", torch.nn.Mish, jax.nn.mish, (("silu", jax.nn.silu, "silu"),)),
-        ("ReLU6", torch.nn.ReLU6, jax.nn.relu6, (("relu", lambda x: jax.nn.relu(x), "relu"),)),
-        ("Tanh", torch.nn.Tanh, jnp.tanh, (("sigmoid", jax.nn.sigmoid, "sigmoid"),)),
-        ("Softmax", lambda: torch.nn.Softmax(-1), jax.nn.softmax,
-         (("first axis", functools.partial(jax.nn.softmax, axis=0), "dim=0"),)),
-        ("Dropout, off", lambda: torch.nn.Dropout(0.5).train(), lambda x: x, ()),
-    )  # fmt: skip
-    for name, original, fun, errors in table:
-        wrong = tuple(("linen", error, functools.partial(Applied, other), hint) for error, other, hint in errors)
-        yield from cases(name, original, x, linen=functools.partial(Applied, fun), wrong=wrong)
-    yield from cases(
-        "PReLU", lambda: torch.nn.PReLU(), x,
-        linen=nn.PReLU,
-        nnx=lambda: nnx.PReLU(),
-        equinox=lambda: Batched(eqx.nn.PReLU()),
-    )  # fmt: skip
-    yield from cases(
-        "Dropout in a net",
-        lambda: torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.GELU(), torch.nn.Dropout(0.5)), x,
-        linen=lambda: Applied(lambda x: nn.Dropout(0.5, deterministic=True)(nn.gelu(nn.Dense(6)(x), approximate=False))),
-        nnx=lambda: Held(lambda a, b, x: b(nnx.gelu(a(x), approximate=False)), nnx.Linear(6, 6, rngs=rngs()),
-                         nnx.Dropout(0.5, deterministic=True)),
-        wrong=(("linen", "tanh form", lambda: Applied(lambda x: nn.gelu(nn.Dense(6)(x))), "gelu"),),
-        mode=lambda net: net.train(),
-    )  # fmt: skip

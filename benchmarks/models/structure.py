@@ -137,11 +137,11 @@ def all_cases() -> Iterator[Case]:
         linen=LinenTied,
         nnx=lambda: Held(lambda emb, ids: emb.attend(nnx.tanh(emb(ids))), nnx.Embed(9, 4, rngs=nnx.Rngs(0))),
     )  # fmt: skip
-    fc = lambda: nnx.Linear(6, 6, rngs=nnx.Rngs(0))
     yield from cases(
         "a layer called twice", Twice, normal(3, 6),
         linen=LinenTwice,
-        nnx=lambda: Held(lambda fc, x: fc(nnx.gelu(fc(x), approximate=False)), fc()),
+        nnx=lambda: Held(lambda fc, x: fc(nnx.gelu(fc(x), approximate=False)),
+                         nnx.Linear(6, 6, rngs=nnx.Rngs(0))),
         wrong=(("linen", "tanh form", lambda: LinenTwice(True), "gelu(approximate=True)", "fc"),),
     )  # fmt: skip
     yield from cases("a dict of outputs", Several, normal(3, 6), linen=lambda: Applied(several))

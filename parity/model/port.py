@@ -130,7 +130,7 @@ def _equinox(equinox: Any, module: Any, state: Any, kwargs: Any) -> Port:
         rebuilt = equinox.combine(jax.tree.unflatten(tree, [values[name] for name in names]), static)
         found = dict(_parts(equinox, rebuilt, ""))
         paths = {id(part): path for path, part in found.items()}
-        given = state
+        given = jax.tree.map(lambda x: x, state)  # equinox lets a state be set once
         for path, index in _indices(equinox, module):
             if given is not None:
                 given = given.set(index, tuple(values[f"{path}.{name}".lstrip(".")] for name in STATISTICS))
