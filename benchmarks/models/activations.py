@@ -49,7 +49,7 @@ def all_cases() -> Iterator[Case]:
     yield from cases(
         "Dropout in a net",
         lambda: torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.GELU(), torch.nn.Dropout(0.5)), x,
-        linen=lambda: Applied(lambda x: nn.Dropout(0.5, deterministic=True)(nn.gelu(nn.Dense(6)(x), approximate=False))),
+        linen=lambda: Applied(lambda x: nn.Dropout(0.5, deterministic=True)(jax.nn.gelu(nn.Dense(6)(x), False))),
         nnx=lambda: Held(lambda a, b, x: b(nnx.gelu(a(x), approximate=False)), nnx.Linear(6, 6, rngs=rngs()),
                          nnx.Dropout(0.5, deterministic=True)),
         wrong=(("linen", "tanh form", lambda: Applied(lambda x: nn.gelu(nn.Dense(6)(x))), "gelu"),),

@@ -97,3 +97,9 @@ def test_a_batch_norm_in_train_mode(nets):
     assert found.hint.endswith("of the biased variance, where the original keeps the unbiased one")
     found = first(check_model(nn.BatchNorm(False, momentum=0.1), net, (x,)))
     assert found.step.place.role == "updated running mean" and found.hint.startswith("momentum: 0.9")
+
+
+def test_an_output_of_another_shape_is_a_divergence():
+    port = (lambda params, x: params["w"] * x[:, :2], {"w": np.float32(1)})
+    found = first(check_model(port, torch.nn.ReLU(), (X.astype(np.float32),), weights="port"))
+    assert "shape is (5, 2), expected (5, 6)" in str(found) and "nan" not in str(found)
