@@ -95,7 +95,7 @@ class LinenResNet(nn.Module):
 class NnxBlock(nnx.Module):
     def __init__(self, inside: int, out: int, stride: int, train: bool, rngs: nnx.Rngs):
         def conv(inside: int, size: int, stride: int) -> Any:
-            return nnx.Conv(inside, out, (size, size), stride, size // 2, use_bias=False, rngs=rngs)
+            return nnx.Conv(inside, out, (size, size), strides=stride, padding=size // 2, use_bias=False, rngs=rngs)
 
         def norm() -> Any:
             return nnx.BatchNorm(out, use_running_average=not train, momentum=0.9, rngs=rngs)
@@ -113,7 +113,7 @@ class NnxBlock(nnx.Module):
 class NnxResNet(nnx.Module):
     def __init__(self, train: bool = False):
         rngs = nnx.Rngs(0)
-        self.conv1 = nnx.Conv(3, 64, (7, 7), 2, 3, use_bias=False, rngs=rngs)
+        self.conv1 = nnx.Conv(3, 64, (7, 7), strides=2, padding=3, use_bias=False, rngs=rngs)
         self.bn1 = nnx.BatchNorm(64, use_running_average=not train, momentum=0.9, rngs=rngs)
         blocks, inside = [], 64
         for out, stride in STAGES:

@@ -21,6 +21,7 @@ class Alignment:
         self._framework, self._both, self._recording = framework, both, recording
         self._layouts: dict[Place, Layout] = {}
         self._usual: list[Layout] = []
+        self._of_another_shape: set[Place] = set()
 
     def found(self, place: Place, ours: np.ndarray) -> np.ndarray | None:
         """The original's value where the port has computed `ours`; None where they are no pair."""
@@ -29,6 +30,7 @@ class Alignment:
             return None
         if key not in self._layouts:
             if place.backward or (layout := fitting(theirs, ours, self._usual)) is None:
+                self._of_another_shape |= {place} if self._one_to_one(place) else set()
                 return None
             self._layouts[key] = layout
             if theirs.ndim >= 3 and layout.shape is None and layout not in self._usual:
@@ -42,7 +44,7 @@ class Alignment:
         if theirs is None:
             return None
         if layout is None:
-            return theirs if place.role == "out" and not place.backward and self._one_to_one(place) else None
+            return theirs if place in self._of_another_shape and place.role == "out" and not place.backward else None
         return layout.of(theirs)
 
     def _one_to_one(self, place: Place) -> bool:
