@@ -21,6 +21,8 @@ class Alignment:
         self._framework, self._both, self._recording = framework, both, recording
         self._layouts: dict[Place, tuple[int, ...]] = {}
         self._usual: list[tuple[int, ...]] = []
+        self.unfit: dict[Place, tuple[int, ...]] = {}
+        """Where the original's array, whose shape this is, is not the port's in any order of its axes."""
 
     def found(self, place: Place, ours: np.ndarray) -> np.ndarray | None:
         """The original's value where the port has computed `ours`; None where they are no pair."""
@@ -28,7 +30,10 @@ class Alignment:
         if theirs is None:
             return None
         if key not in self._layouts:
-            if place.backward or (layout := fitting(theirs, ours, self._usual)) is None:
+            if place.backward:
+                return None
+            if (layout := fitting(theirs, ours, self._usual)) is None:
+                self.unfit[place] = theirs.shape
                 return None
             self._layouts[key] = layout
             if theirs.ndim >= 3 and layout not in self._usual:

@@ -1,6 +1,6 @@
 """Is my port right, and which layer is the first that is not? Two whole models, layer by layer."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..roundoff.bounded import Rounding
-from ..verdict.deviation import deviation_of
+from ..verdict.deviation import Deviation, deviation_of
 from ..verdict.rows import APPROXIMATED
 from .alignment import Alignment
 from .calls import Calls
@@ -68,12 +68,9 @@ def check_model(
     given = [as_the_original_has_it(x, model.channels) for x in inputs]
     if original_inputs is not None:
         given = [np.asarray(x) for x in original_inputs]
-    rng = np.random.default_rng(seed)
-    # Numbers that float32 has: the port gets the same.
-    cotangents = (lambda ys: [rng.standard_normal(y.shape).astype(np.float32) for y in ys]) if grads else None
-    recording = model.run(given, dict(original_kwargs or {}), cotangents)
     calls = Calls()
     traced = jax.make_jaxpr(lambda params, *args: taken.run(params, calls, *args))(taken.params, *inputs)
+    recording = model.run(given, dict(original_kwargs or {}), _drawn(len(traced.out_avals), seed) if grads else None)
     both = Counterparts(taken, calls, model, recording, match or {}, keep)
     align = Alignment(taken.framework, both, recording)
     exact, dtype = Rounding(np.float64, inside=False), _coarsest(both.params.values())
@@ -97,11 +94,27 @@ def check_model(
         classes={path: called.kind for path, called in both.layers.items()},
         original=model.kind(""),
         order=list(dict.fromkeys(calls.begun)),
-        unmapped={"port": both.unmapped[0], "original": both.unmapped[1]},
+        unmapped={"port": both.unmapped[0], "original": [*both.unmapped[1], *_outputs_left(both, recording)]},
         weights_differ=both.differing,
         hints=hints_of(list(forward.met), wrong, both, align),
         dtype=dtype.name,
     )
+
+
+def _drawn(count: int, seed: int) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
+    """Random cotangents for as many outputs as the port has, and zeros for others; float32 has these numbers too."""
+    rng = np.random.default_rng(seed)
+
+    def draw(outputs: list[np.ndarray]) -> list[np.ndarray]:
+        return [rng.standard_normal(y.shape).astype(np.float32) * (i < count) for i, y in enumerate(outputs)]
+
+    return draw
+
+
+def _outputs_left(both: Counterparts, recording: Any) -> list[str]:
+    """The outputs that only the original has."""
+    ours, theirs = len(both.layers[""].outputs), len(recording.leaves("", "out", 0))
+    return [f"output {i}" for i in range(ours, theirs)]
 
 
 def _judged(met: Mapping[Place, Met], align: Alignment) -> list[Step]:
@@ -110,6 +123,9 @@ def _judged(met: Mapping[Place, Met], align: Alignment) -> list[Step]:
     for place, found in met.items():
         if (want := align.known(place)) is not None:
             steps.append(_step(place, "float64", found.value, want, _allowed(found, want)))
+        elif place in align.unfit:
+            problem = f"its shape is {found.value.shape}, and the original's {align.unfit[place]}"
+            steps.append(Step(place, "float64", Deviation(problem=problem), (), np.nan, np.nan))
     return steps
 
 

@@ -21,7 +21,6 @@ class Recording:
     """The calls of layers, in the order in which they ended: path and number."""
     grads: dict[str, np.ndarray] = field(default_factory=dict)
     """The gradient of each parameter that has one."""
-    outputs: list[np.ndarray] = field(default_factory=list)
 
     def leaves(self, path: str, role: str, call: int) -> list[Place]:
         """The places of a layer's inputs or outputs, in order."""
@@ -49,6 +48,9 @@ class Original:
                 part.inplace = False
         for parameter in self.module.parameters():
             parameter.requires_grad_(True)
+        state = self.module.state_dict().items()
+        self.state = {name: to_numpy(tensor).copy() for name, tensor in state}
+        """Parameters and buffers, by name, as they were before anything ran."""
 
     def kind(self, path: str) -> str:
         """The name of a layer's class."""
@@ -58,11 +60,6 @@ class Original:
     def channels(self) -> int | None:
         """How many channels its first convolution takes; None if it has none."""
         return next((int(part.in_channels) for part in self.parts.values() if hasattr(part, "in_channels")), None)
-
-    @property
-    def state(self) -> dict[str, np.ndarray]:
-        """Parameters and buffers, by name."""
-        return {name: to_numpy(tensor) for name, tensor in self.module.state_dict().items()}
 
     def run(
         self,
@@ -80,8 +77,7 @@ class Original:
         finally:
             for handle in hooks:
                 handle.remove()
-        outputs = [leaf for leaf in _leaves(y)]
-        recording.outputs = [to_numpy(leaf) for leaf in outputs]
+        outputs = _leaves(y)
         if cotangents is not None:
             floats = [leaf for leaf in outputs if leaf.is_floating_point() and leaf.requires_grad]
             bars = [to_torch(np.asarray(bar, np.float64)) for bar in cotangents([to_numpy(leaf) for leaf in floats])]
