@@ -54,7 +54,7 @@ class Alignment:
         called = both.layers[place.path]
         ours = len(called.inputs if place.role == "in" else called.outputs)
         theirs = len(self._recording.leaves(other, place.role, place.call))
-        if ours != theirs and place.backward:
+        if ours != theirs and place.backward and place.role == "in":
             return None  # one side has one array where the other has several: their cotangents are sums of others
         order: Sequence[int] = argument_order(self._framework, both.kinds[place.path], place.role)
         leaf = min(order[place.leaf] if place.leaf < len(order) else place.leaf, theirs - 1)
