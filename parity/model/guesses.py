@@ -55,8 +55,8 @@ def hints_of(
             port, hint = wrong[place], ""
             if place.role == "in" and last is not None:
                 hint = between(last, port, theirs)
-            if place.role == "out":
-                other = both.pairs[place.path]
+            other = both.pairs[place.path]
+            if place.role == "out" and other in both.original.parts:
                 inputs = [both.recording.values[p] for p in both.recording.leaves(other, "in", place.call)]
                 hint = variant_of(both.original.parts[other], inputs, port)
             found[place] = hint or looks_like(port, theirs)
@@ -71,18 +71,17 @@ def looks_like(port: np.ndarray, original: np.ndarray) -> str:
         return ""
     factor = float(np.vdot(original, port) / np.vdot(original, original))
     if factor and abs(factor - 1) > CLOSE and _close(port, factor * original):
-        square = factor**2
-        root = (
-            f" (the root of {square:.6g})"
-            if abs(square - round(square)) < 1e-5 and abs(factor) != round(abs(factor))
-            else ""
-        )
-        under = (
-            f" (1 / the root of {1 / square:.6g})" if not root and abs(1 / square - round(1 / square)) < 1e-5 else ""
-        )
-        return f"{factor:.6g} times the original's{root}{under}"
+        return f"{factor:.6g} times the original's{_as_a_root(abs(factor))}"
     if _close(np.sort(port, axis=None), np.sort(original, axis=None)):
         return "the original's numbers in another order: an array that is reshaped or transposed otherwise"
+    return ""
+
+
+def _as_a_root(factor: float) -> str:
+    """` (the root of 8)`, ` (1 / the root of 8)`, or "" where a factor is neither."""
+    for under, square in (("", factor**2), ("1 / ", factor**-2)):
+        if abs(square - round(square)) < 1e-5 and abs(square**0.5 - round(square**0.5)) > 1e-5:
+            return f" ({under}the root of {round(square)})"
     return ""
 
 

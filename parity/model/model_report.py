@@ -70,8 +70,10 @@ class Divergence(NamedTuple):
         if step.place.role == "in" and not step.place.backward:
             agrees = f"The output of {self.before} agrees" if self.before else "The inputs of the model are the same"
             text += f" {agrees}, so the error lies between them."
-        elif not step.place.backward:
+        elif step.place.role == "out" and not step.place.backward:
             text += " Its input agrees."
+        elif not step.place.backward:
+            text += " The optimizer was given the original's own parameters and gradients."
         else:
             text += " It was given the original's own values and cotangents."
         return text + (f" It looks like {self.hint}." if self.hint else "")

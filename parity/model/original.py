@@ -3,12 +3,14 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ..case.torch_arrays import to_numpy, to_torch, torch
-from .marks import Place
+from .marks import LOSS, Place
+
+Cotangents: TypeAlias = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
 
 
 @dataclass
@@ -33,6 +35,14 @@ class Recording:
         return places
 
 
+class Trained(NamedTuple):
+    """One training step: all parameters and buffers before and after, and the gradients between them."""
+
+    before: dict[str, np.ndarray]
+    grads: dict[str, np.ndarray]
+    after: dict[str, np.ndarray]
+
+
 class Original:
     """A copy of the module in float64, with dropout off and nothing written in place."""
 
@@ -48,8 +58,7 @@ class Original:
                 part.inplace = False
         for parameter in self.module.parameters():
             parameter.requires_grad_(True)
-        state = self.module.state_dict().items()
-        self.state = {name: to_numpy(tensor).copy() for name, tensor in state}
+        self.state = self._now()
         """Parameters and buffers, by name, as they were before anything ran."""
 
     def kind(self, path: str) -> str:
@@ -65,27 +74,64 @@ class Original:
         self,
         inputs: Sequence[np.ndarray],
         kwargs: dict[str, Any],
-        cotangents: Callable[[list[np.ndarray]], Sequence[np.ndarray]] | None,
+        cotangents: Cotangents | None,
+        loss: Callable[..., Any] | None = None,
     ) -> Recording:
-        """The outputs, and where `cotangents(outputs)` gives some for the floating-point ones, every gradient."""
+        """The outputs, and where `cotangents(outputs)` gives some for the floating-point ones, every gradient.
+
+        loss: a function of the module's output, whose value is the output then.
+        """
         recording = Recording()
         tensors = [_input(x) for x in inputs]
         hooks = [handle for path, part in self.parts.items() for handle in _watch(path, part, recording)]
         try:
             with torch.enable_grad():
                 y = self.module(*tensors, **kwargs)
+                if loss is not None:
+                    y = loss(_marked(y, recording, Place(LOSS, "in", 0)))
+                    y = _marked(y, recording, Place(LOSS, "out", 0))
+                    recording.order.append((LOSS, 0))
         finally:
             for handle in hooks:
                 handle.remove()
-        outputs = _leaves(y)
         if cotangents is not None:
-            floats = [leaf for leaf in outputs if leaf.is_floating_point() and leaf.requires_grad]
-            bars = [to_torch(np.asarray(bar, np.float64)) for bar in cotangents([to_numpy(leaf) for leaf in floats])]
-            torch.autograd.backward(floats, bars)
-            named = self.module.named_parameters()
-            recording.grads = {name: to_numpy(p.grad) for name, p in named if p.grad is not None}
+            self._backward(y, cotangents)
+            recording.grads = self._grads()
             self.module.zero_grad(set_to_none=True)
         return recording
+
+    def train(
+        self,
+        inputs: Sequence[np.ndarray],
+        kwargs: dict[str, Any],
+        cotangents: Sequence[np.ndarray],
+        loss: Callable[..., Any] | None,
+        optimizer: Callable[..., Any],
+        steps: int,
+    ) -> list[Trained]:
+        """So many training steps with `optimizer(parameters)`, each with the same inputs; the copy stays as trained."""
+        made, found = optimizer(self.module.parameters()), []
+        for _ in range(steps):
+            before = self._now()
+            y = self.module(*[_input(x) for x in inputs], **kwargs)
+            self._backward(y if loss is None else loss(y), lambda _: cotangents)
+            grads = self._grads()
+            made.step()
+            made.zero_grad(set_to_none=True)
+            found.append(Trained(before, grads, self._now()))
+        return found
+
+    def _backward(self, y: Any, cotangents: Cotangents) -> None:
+        floats = [leaf for leaf in _leaves(y) if leaf.is_floating_point() and leaf.requires_grad]
+        bars = [to_torch(np.asarray(bar, np.float64)) for bar in cotangents([to_numpy(leaf) for leaf in floats])]
+        torch.autograd.backward(floats, bars)
+
+    def _grads(self) -> dict[str, np.ndarray]:
+        named = self.module.named_parameters()
+        return {name: to_numpy(p.grad).copy() for name, p in named if p.grad is not None}
+
+    def _now(self) -> dict[str, np.ndarray]:
+        return {name: to_numpy(tensor).copy() for name, tensor in self.module.state_dict().items()}
 
 
 def _input(x: np.ndarray) -> torch.Tensor:
