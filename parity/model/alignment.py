@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .counterparts import Counterparts
-from .layout import fitting
+from .layout import Layout, fitting
 from .marks import Place
 from .pairing import argument_order
 
@@ -19,8 +19,8 @@ class Alignment:
 
     def __init__(self, framework: str, both: Counterparts, recording: "Recording"):
         self._framework, self._both, self._recording = framework, both, recording
-        self._layouts: dict[Place, tuple[int, ...]] = {}
-        self._usual: list[tuple[int, ...]] = []
+        self._layouts: dict[Place, Layout] = {}
+        self._usual: list[Layout] = []
         self.unfit: dict[Place, tuple[int, ...]] = {}
         """Where the original's array, whose shape this is, is not the port's in any order of its axes."""
 
@@ -33,27 +33,33 @@ class Alignment:
             if place.backward:
                 return None
             if (layout := fitting(theirs, ours, self._usual)) is None:
-                self.unfit[place] = theirs.shape
+                ours_count, theirs_count = self._counts(place)
+                if ours_count == theirs_count:
+                    self.unfit[place] = theirs.shape
                 return None
             self._layouts[key] = layout
-            if theirs.ndim >= 3 and layout not in self._usual:
+            if theirs.ndim >= 3 and layout.shape is None and layout not in self._usual:
                 self._usual.insert(0, layout)
-        value = theirs.transpose(self._layouts[key])
+        value = self._layouts[key].of(theirs)
         return value if value.shape == ours.shape else None
 
     def known(self, place: Place) -> np.ndarray | None:
         """The same where the layout is known already."""
         theirs, layout = self._array(place), self._layouts.get(place._replace(backward=False))
-        return None if theirs is None or layout is None else theirs.transpose(layout)
+        return None if theirs is None or layout is None else layout.of(theirs)
+
+    def _counts(self, place: Place) -> tuple[int, int]:
+        """How many inputs, or outputs, the port's layer has and the original's."""
+        called = self._both.layers[place.path]
+        theirs = self._recording.leaves(self._both.pairs[place.path], place.role, place.call)
+        return len(called.inputs if place.role == "in" else called.outputs), len(theirs)
 
     def _array(self, place: Place) -> np.ndarray | None:
         both = self._both
         other = both.pairs.get(place.path)
         if other is None:
             return None
-        called = both.layers[place.path]
-        ours = len(called.inputs if place.role == "in" else called.outputs)
-        theirs = len(self._recording.leaves(other, place.role, place.call))
+        ours, theirs = self._counts(place)
         if ours != theirs and place.backward and place.role == "in":
             return None  # one side has one array where the other has several: their cotangents are sums of others
         order: Sequence[int] = argument_order(self._framework, both.kinds[place.path], place.role)

@@ -32,6 +32,13 @@ class Calls:
     ended: list[Called] = field(default_factory=list)
     begun: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    statistics: list[Any] = field(default_factory=list)
+    """The updated running statistics, marked: part of the trace only if it returns them."""
+
+    @property
+    def outputs(self) -> tuple[Any, ...]:
+        """Those of the model itself."""
+        return next(called.outputs for called in self.ended if not called.path)
 
     def marked(self, layer: Any, path: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """`call(*args, **kwargs)`, its arrays marked as those of the layer."""
@@ -60,4 +67,9 @@ def marked_leaves(tree: Any, mark_one: Callable[[int, Any], Any]) -> tuple[Any, 
             seen[id(x)] = x, mark_one(len(seen), x)
         return seen[id(x)][1]
 
-    return jax.tree.map(each, tree), [marked for _, marked in seen.values()]
+    return jax.tree.map(each, tree, is_leaf=_is_state), [marked for _, marked in seen.values()]
+
+
+def _is_state(tree: Any) -> bool:
+    """equinox hands its state through the layers, in one piece: it is no input of theirs."""
+    return type(tree).__name__ == "State" and type(tree).__module__.startswith("equinox")

@@ -63,7 +63,7 @@ def check_model(
     Raises TypeError for what is no port or no torch module; ValueError, with both lists, where parameters cannot be
     carried over; ImportError without torch. What the port or the original itself raises is passed on.
     """
-    from .guesses import hints_of  # with torch, which nothing else needs
+    from .guesses import hints_of, hints_of_gradients  # with torch, which nothing else needs
     from .original import Original
 
     inputs = tuple(np.asarray(x) for x in inputs)
@@ -80,8 +80,8 @@ def check_model(
     last = "" if loss is None else LOSS
     taken = taken if loss is None else taken.with_loss(loss[0])
     calls, options = Calls(), dict(original_kwargs or {})
-    traced = jax.make_jaxpr(lambda params, *args: taken.run(params, calls, *args))(taken.params, *inputs)
-    cotangents = _drawn(len(traced.out_avals), seed) if loss is None else lambda ys: [np.ones(y.shape) for y in ys]
+    traced = jax.make_jaxpr(lambda p, *args: (taken.run(p, calls, *args), calls.statistics))(taken.params, *inputs)
+    cotangents = _drawn(len(calls.outputs), seed) if loss is None else lambda ys: [np.ones(y.shape) for y in ys]
     recording = model.run(given, options, cotangents if grads else None, None if loss is None else loss[1])
     both = Counterparts(taken, calls, model, recording, match or {}, keep)
     align = Alignment(taken.framework, both, recording)
@@ -112,7 +112,7 @@ def check_model(
         order=list(dict.fromkeys(calls.begun)),
         unmapped={"port": both.unmapped[0], "original": [*both.unmapped[1], *_outputs_left(both, recording)]},
         weights_differ=both.differing,
-        hints=hints_of(list(forward.met), wrong, both, align),
+        hints=hints_of(list(forward.met), wrong, both, align) | hints_of_gradients(found, both),
         dtype=dtype.name,
     )
 
@@ -149,7 +149,8 @@ def _in_dtype(closed: Any, args: Any, met: Mapping[Place, Met], align: Alignment
     """The steps as jax computes them in that dtype, each within its bound."""
     if dtype == np.float64:
         return []
-    theirs = {place: value for place in met if (value := align.known(place)) is not None}
+    known = {place: align.known(place) for place in met}
+    theirs = {place: x for place, x in known.items() if x is not None and x.shape == met[place].value.shape}
     forced = {place: value.astype(dtype) if value.dtype.kind == "f" else value for place, value in theirs.items()}
     want = walked(closed, args, lambda place, _: _widened(forced.get(place)), Rounding(dtype))
     got = ran(closed, args, forced)

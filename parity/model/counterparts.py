@@ -72,6 +72,7 @@ class Counterparts:
                     found[name] = source
                     used |= {f"{other}.{key}" if other else key for key in _under(self.state, other)}
         for name, value in self.port.params.items():  # what belongs to no layer: a table of positions, say
+            used |= self.original.shared_with(used)
             left = {key: array for key, array in self._arrays().items() if key not in used}
             if name in found or not left:
                 continue
@@ -80,6 +81,7 @@ class Counterparts:
                 found[name] = fit.source
                 used.add(fit.name)
         ours = [name for name in self.port.params if name not in found]
+        used |= self.original.shared_with(used)
         return found, (ours, [name for name in self._arrays() if name not in used])
 
     def gradient(self, name: str) -> np.ndarray | None:

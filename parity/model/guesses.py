@@ -1,9 +1,7 @@
 """What a wrong step looks like: the original's layer runs again in known variants, to see which gives the port's."""
 
-import copy
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,13 +9,14 @@ from ..case.torch_arrays import to_numpy, to_torch, torch
 from .alignment import Alignment
 from .counterparts import Counterparts
 from .layout import permutations
-from .marks import Place
+from .marks import LOSS, STATISTICS, Place
+from .variants import variants
+
+if TYPE_CHECKING:
+    from .model_report import Step
 
 CLOSE = 1e-6
 """A variant is named if it is this near to the port's values, relative to the largest."""
-EPS = (1e-3, 1e-5, 1e-6, 1e-8, 1e-12, 0.0)
-Variant = tuple[str, Callable[..., Any]]
-"""What it is called, and the function of the layer's inputs."""
 
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "gelu": torch.nn.functional.gelu,
@@ -52,15 +51,79 @@ def hints_of(
         if theirs is None:
             continue
         if place in wrong and wrong[place].shape == theirs.shape:
-            port, hint = wrong[place], ""
-            if place.role == "in" and last is not None:
-                hint = between(last, port, theirs)
-            other = both.pairs[place.path]
-            if place.role == "out" and other in both.original.parts:
-                inputs = [both.recording.values[p] for p in both.recording.leaves(other, "in", place.call)]
-                hint = variant_of(both.original.parts[other], inputs, port)
-            found[place] = hint or looks_like(port, theirs)
+            hint = _of_step(place, wrong[place], theirs, last, both)
+            found[place] = hint or looks_like(wrong[place], theirs)
         last = theirs
+    return found
+
+
+def _of_step(place: Place, port: np.ndarray, theirs: np.ndarray, last: np.ndarray | None, both: Counterparts) -> str:
+    other, hint = both.pairs[place.path], ""
+    if place.path == LOSS:
+        return ""
+    part, recording = both.original.parts[other], both.recording
+    if place.role in STATISTICS.values():
+        name = next(name for name, role in STATISTICS.items() if role == place.role)
+        before = both.state[f"{other}.{name}".lstrip(".")]
+        (x,) = (recording.values[each] for each in recording.leaves(other, "in", place.call))
+        return statistic(x, before, port, theirs, part.momentum)
+    if place.role == "out":
+        inputs = [recording.values[each] for each in recording.leaves(other, "in", place.call)]
+        hint = variant_of(part, inputs, port)
+    if not hint and last is not None:
+        hint = between(last, port, theirs)
+    return hint or _of_a_silent_layer(both, port, theirs)
+
+
+def _of_a_silent_layer(both: Counterparts, port: np.ndarray, theirs: np.ndarray) -> str:
+    """The variant of a layer that has no parameters, and so no counterpart: a pool, say, that came just before."""
+    recording, paired = both.recording, set(both.pairs.values())
+    ordered = np.sort(theirs, axis=None)
+    for path, call in recording.order:
+        if path in paired or (out := recording.values.get(Place(path, "out", 0, call))) is None:
+            continue
+        if out.size == theirs.size and _close(np.sort(out, axis=None), ordered):
+            inputs = [recording.values[place] for place in recording.leaves(path, "in", call)]
+            if hint := variant_of(both.original.parts[path], inputs, port, ordered=True):
+                return f"{hint} ({path})"
+    return ""
+
+
+def statistic(x: np.ndarray, before: np.ndarray, port: np.ndarray, theirs: np.ndarray, momentum: float | None) -> str:
+    """What a running statistic looks like that a batch norm in train mode has updated otherwise.
+
+    x: the batch norm's input, channels second. before, port, theirs: the statistic before, and as each has it after.
+    """
+    if not momentum:
+        return ""
+    batch, count = (theirs - (1 - momentum) * before) / momentum, x.size // x.shape[1]
+    biased = batch * (count - 1) / count
+    if _close(port, before):
+        return "no update, as in eval mode"
+    for statistic, said in (
+        (batch, ""),
+        (biased, " of the biased variance, where the original keeps the unbiased one"),
+    ):
+        with np.errstate(all="ignore"):
+            share = float(np.median((port - before) / (statistic - before)))
+        if np.isfinite(share) and _close(port, (1 - share) * before + share * statistic):
+            if abs(share - momentum) < CLOSE:
+                return f"a share of {share:.6g}{said}" if said else ""
+            return (
+                f"momentum: {share:.6g} of the batch's{said}, where the original takes {momentum:g} "
+                f"(flax and equinox call that momentum={1 - momentum:g})"
+            )
+    return ""
+
+
+def hints_of_gradients(steps: Iterable["Step"], both: Counterparts) -> dict[Place, str]:
+    """What wrong gradients of parameters look like, where that is known."""
+    found = {}
+    for step in steps:
+        part: Any = both.original.parts.get(both.pairs.get(step.place.path, ""))
+        row = getattr(part, "padding_idx", None)
+        if not step.ok and step.place.backward and row is not None and step.index[:1] == (row,):
+            found[step.place] = f"a gradient for row {row}, which the original never moves (padding_idx={row})"
     return found
 
 
@@ -97,110 +160,30 @@ def between(x: np.ndarray, port: np.ndarray, original: np.ndarray) -> str:
     return ours + (f", where the original has {theirs}" if theirs else "")
 
 
-def variant_of(layer: Any, inputs: list[np.ndarray], port: np.ndarray) -> str:
-    """The variant of a torch layer that gives the port's output for these inputs; "" if none does."""
+def variant_of(layer: Any, inputs: Sequence[np.ndarray], port: np.ndarray, ordered: bool = False) -> str:
+    """The variant of a torch layer that gives the port's output for these inputs; "" if none does.
+
+    ordered: whether only the numbers count, in whatever order.
+    """
     tensors = [to_torch(x) for x in inputs]
     for name, call in variants(layer):
         try:
             with torch.no_grad():
-                y = call(*tensors)
+                found = call(*tensors)
         except Exception:
             continue  # it does not fit these inputs
-        y = to_numpy(y[0] if isinstance(y, tuple) else y)
-        if any(y.transpose(p).shape == port.shape and _close(y.transpose(p), port) for p in permutations(y.ndim)):
-            return name
+        for y in found if isinstance(found, tuple) else (found,):
+            if isinstance(y, torch.Tensor) and _same_numbers(to_numpy(y), port, ordered):
+                return name
     return ""
 
 
-def variants(layer: Any) -> Iterator[Variant]:
-    """Known variants of a torch layer."""
-    if (eps := getattr(layer, "eps", None)) is not None:
-        for other in EPS:
-            if other != eps:
-                yield f"eps={other:g}, where the original has {eps:g}", _with(layer, eps=other)
-    if getattr(layer, "bias", None) is not None and isinstance(layer.bias, torch.Tensor):
-        yield "no bias", _with(layer, bias=None)
-    weight: Any = getattr(layer, "weight", None)
-    if isinstance(weight, torch.Tensor) and weight.ndim >= 2:
-        if weight.shape[0] == weight.shape[1]:
-            yield "a transposed weight", _with(layer, weight=weight.transpose(0, 1))
-        if weight.ndim > 2:
-            spatial = list(range(2, weight.ndim))
-            yield "a kernel that is not flipped", _with(layer, weight=weight.flip(spatial))
-            if weight.shape[0] == weight.shape[1]:
-                both = weight.flip(spatial).transpose(0, 1)
-                yield "a transposed kernel that is not flipped", _with(layer, weight=both)
-            if weight.shape[-1] == weight.shape[-2]:
-                yield "a kernel with height and width swapped", _with(layer, weight=weight.transpose(-1, -2))
-    yield from _paddings(layer)
-    for name, values in _SETTINGS.items():
-        if hasattr(layer, name):
-            for value in values:
-                if value != getattr(layer, name):
-                    has = f"where the original has {getattr(layer, name)}"
-                    yield f"{name}={value}, {has}", _with(layer, **{name: value})
-    if isinstance(layer, torch.nn.MultiheadAttention) and layer.in_proj_weight is not None:
-        yield "attention that is not scaled by 1 / sqrt(the width of a head)", _unscaled(layer)
-    hidden: Any = getattr(layer, "weight_hh", None)
-    if hidden is not None and (gates := hidden.shape[0] // hidden.shape[1]) in (3, 4):
-        for order in itertools.permutations(range(gates)):
-            if list(order) != sorted(order):
-                names = ("r z n" if gates == 3 else "i f g o").split()
-                yield f"gates in the order {', '.join(names[i] for i in order)}", _with(layer, **_gates(layer, order))
-
-
-_SETTINGS: dict[str, tuple[Any, ...]] = {
-    "approximate": ("none", "tanh"),
-    "negative_slope": (0.01, 0.1, 0.2, 0.3),
-    "count_include_pad": (True, False),
-    "ceil_mode": (True, False),
-    "align_corners": (True, False),
-    "antialias": (True, False),
-    "dim": (-1, 0, 1),
-}
-
-
-def _paddings(layer: Any) -> Iterator[Variant]:
-    """A convolution with stride pads on one side more by SAME, and explicit padding on both alike."""
-    strided = (
-        any(stride > 1 for stride in getattr(layer, "stride", ()) or ()) if hasattr(layer, "in_channels") else False
-    )
-    if not strided or type(layer).__name__.startswith("ConvTranspose") or isinstance(layer.padding, str):
-        return
-
-    def same(x: Any) -> Any:
-        pads: list[int] = []
-        for size, k, s, d in zip(x.shape[2:], layer.kernel_size, layer.stride, layer.dilation, strict=True):
-            total = max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
-            pads = [total // 2, total - total // 2, *pads]
-        return _with(layer, padding=tuple(0 for _ in layer.padding))(torch.nn.functional.pad(x, pads))
-
-    yield 'padding "SAME", which pads more on the far side', same
-
-
-def _with(layer: Any, **changes: Any) -> Any:
-    """A copy of the layer with other settings or weights."""
-    changed = copy.deepcopy(layer)
-    for name, value in changes.items():
-        if isinstance(value, torch.Tensor):
-            value = torch.nn.Parameter(value.detach().clone())
-        setattr(changed, name, value)
-    return changed
-
-
-def _unscaled(layer: Any) -> Callable[..., Any]:
-    root = (layer.embed_dim // layer.num_heads) ** 0.5
-    grown = torch.ones(3 * layer.embed_dim, dtype=layer.in_proj_weight.dtype)
-    grown[: layer.embed_dim] = root
-    changed = _with(
-        layer, in_proj_weight=layer.in_proj_weight * grown[:, None], in_proj_bias=layer.in_proj_bias * grown
-    )
-    return lambda q, k=None, v=None: changed(q, q if k is None else k, (q if k is None else k) if v is None else v)
-
-
-def _gates(layer: Any, order: tuple[int, ...]) -> dict[str, Any]:
-    names = [name for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if getattr(layer, name) is not None]
-    return {name: torch.cat([getattr(layer, name).chunk(len(order))[i] for i in order]) for name in names}
+def _same_numbers(y: np.ndarray, port: np.ndarray, ordered: bool) -> bool:
+    if y.size != port.size:
+        return False
+    if ordered:
+        return _close(np.sort(y, axis=None), np.sort(port, axis=None))
+    return any(y.transpose(p).shape == port.shape and _close(y.transpose(p), port) for p in permutations(y.ndim))
 
 
 def _close(a: np.ndarray, b: np.ndarray) -> bool:

@@ -17,6 +17,9 @@ from jax.interpreters import ad, batching, mlir
 
 from ..roundoff.registry import register_rounding_rule
 
+STATISTICS = {"running_mean": "updated running mean", "running_var": "updated running variance"}
+"""What a batch norm in train mode updates: torch's name -> the role of the place where it is compared."""
+
 
 class Place(NamedTuple):
     """Where a value passes: `block1.fc1`'s first output, on the way forward, in its first call."""
@@ -24,7 +27,7 @@ class Place(NamedTuple):
     path: str
     """The layer's; "" is the model itself."""
     role: str
-    """`in` or `out`."""
+    """`in` or `out`, or one of STATISTICS."""
     leaf: int
     """Which of its inputs or outputs."""
     call: int = 0

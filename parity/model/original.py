@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ..case.torch_arrays import to_numpy, to_torch, torch
-from .marks import LOSS, Place
+from .marks import LOSS, STATISTICS, Place
 
 Cotangents: TypeAlias = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
 
@@ -49,13 +49,16 @@ class Original:
     def __init__(self, module: Any):
         if not isinstance(module, torch.nn.Module):
             raise TypeError(f"original must be a torch.nn.Module; got {type(module).__name__}")
-        self.module = copy.deepcopy(module).cpu().double()
+        self.module = copy.deepcopy(module).cpu()
         self.parts: dict[str, Any] = dict(self.module.named_modules())
-        for part in self.parts.values():
+        for part in list[Any](self.parts.values()):
+            if isinstance(part, torch.nn.RMSNorm) and part.eps is None:
+                part.eps = torch.finfo(_dtype_of(part)).eps  # by itself it would take float64's
             if type(part).__name__.startswith(("Dropout", "AlphaDropout", "FeatureAlphaDropout")):
                 part.eval()
             if getattr(part, "inplace", False):
-                part.inplace = False
+                part.inplace = False  # what was kept would change
+        self.module.double()
         for parameter in self.module.parameters():
             parameter.requires_grad_(True)
         self.state = self._now()
@@ -69,6 +72,12 @@ class Original:
     def channels(self) -> int | None:
         """How many channels its first convolution takes; None if it has none."""
         return next((int(part.in_channels) for part in self.parts.values() if hasattr(part, "in_channels")), None)
+
+    def shared_with(self, names: set[str]) -> set[str]:
+        """The names of the parameters that are the same ones, by another name."""
+        named = dict(self.module.named_parameters(remove_duplicate=False))
+        those = {id(named[name]) for name in names if name in named}
+        return {name for name, parameter in named.items() if id(parameter) in those}
 
     def run(
         self,
@@ -94,10 +103,12 @@ class Original:
         finally:
             for handle in hooks:
                 handle.remove()
+        self._note_statistics(recording)
         if cotangents is not None:
             self._backward(y, cotangents)
             recording.grads = self._grads()
             self.module.zero_grad(set_to_none=True)
+        self._put_back()
         return recording
 
     def train(
@@ -127,11 +138,29 @@ class Original:
         torch.autograd.backward(floats, bars)
 
     def _grads(self) -> dict[str, np.ndarray]:
-        named = self.module.named_parameters()
+        named = self.module.named_parameters(remove_duplicate=False)
         return {name: to_numpy(p.grad).copy() for name, p in named if p.grad is not None}
 
     def _now(self) -> dict[str, np.ndarray]:
         return {name: to_numpy(tensor).copy() for name, tensor in self.module.state_dict().items()}
+
+    def _note_statistics(self, recording: Recording) -> None:
+        """Notes what a batch norm in train mode made of its running statistics."""
+        for path, part in self.parts.items():
+            for name, role in STATISTICS.items():
+                after = getattr(part, name, None)
+                if part.training and isinstance(after, torch.Tensor):
+                    recording.values[Place(path, role, 0)] = to_numpy(after).copy()
+
+    def _put_back(self) -> None:
+        with torch.no_grad():
+            for name, buffer in self.module.named_buffers():
+                if name in self.state:
+                    buffer.copy_(to_torch(self.state[name]))
+
+
+def _dtype_of(part: Any) -> Any:
+    return next((parameter.dtype for parameter in part.parameters()), torch.get_default_dtype())
 
 
 def _input(x: np.ndarray) -> torch.Tensor:
@@ -189,7 +218,9 @@ def _mapped(tree: Any, each: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     if isinstance(tree, torch.Tensor):
         return each(tree)
     if isinstance(tree, dict):
-        mapped = {name: _mapped(part, each) for name, part in tree.items()}
+        in_order = sorted(tree) if all(isinstance(name, str) for name in tree) else tree  # as jax orders them
+        found = {name: _mapped(tree[name], each) for name in in_order}
+        mapped = {name: found[name] for name in tree}
         return mapped if type(tree) is dict else type(tree)(**mapped)
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return type(tree)(*[_mapped(part, each) for part in tree])

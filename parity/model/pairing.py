@@ -13,10 +13,13 @@ KINDS = {
     "layer norm": ("LayerNorm",),
     "rms norm": ("RMSNorm",),
     "group norm": ("GroupNorm",),
+    "instance norm": ("InstanceNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"),
     "batch norm": ("BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d"),
     "attention": ("MultiheadAttention", "MultiHeadAttention", "MultiHeadDotProductAttention", "SelfAttention"),
     "gru cell": ("GRUCell",),
     "lstm cell": ("LSTMCell", "OptimizedLSTMCell"),
+    "rnn cell": ("RNNCell", "SimpleCell"),
+    "prelu": ("PReLU",),
 }
 LIBRARIES = ("torch", "flax", "equinox")
 _KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
@@ -105,7 +108,12 @@ def containers(ours: Sequence[str], theirs: Sequence[str], pairs: Mapping[str, s
     return found
 
 
-ORDERS = {("gru cell", "in"): (1, 0), ("lstm cell", "in"): (2, 1, 0), ("lstm cell", "out"): (1, 0)}
+ORDERS = {
+    ("gru cell", "in"): (1, 0),
+    ("rnn cell", "in"): (1, 0),
+    ("lstm cell", "in"): (2, 1, 0),
+    ("lstm cell", "out"): (1, 0),
+}
 
 
 def argument_order(framework: str, kind: str, role: str) -> tuple[int, ...]:

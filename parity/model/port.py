@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from .calls import Calls
-from .marks import LOSS
+from .marks import LOSS, STATISTICS, mark
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,15 @@ def take_apart(port: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
         return _linen(nn, module, values, inputs, kwargs)
     if nnx is not None and isinstance(module, nnx.Module):
         return _nnx(nnx, module, kwargs)
-    if equinox is not None and isinstance(module, equinox.Module) and values is None:
-        return _equinox(equinox, module, kwargs)
+    if equinox is not None and isinstance(module, equinox.Module):
+        if values is None or isinstance(values, equinox.nn.State):
+            return _equinox(equinox, module, values, kwargs)
     if is_pair and callable(module):
         return _function(module, values, kwargs)
-    known = "a flax module, an equinox module, (flax module, its variables) or (function, its parameters)"
+    known = (
+        "a flax module, an equinox module, (flax module, its variables), (equinox module, its state) "
+        "or (function, its parameters)"
+    )
     raise TypeError(f"port must be {known}; got {_described(port)}")
 
 
@@ -89,7 +93,8 @@ def _linen(nn: Any, module: Any, variables: Any, inputs: Any, kwargs: Any) -> Po
         for name, part in nested({f"{kind}.{name}": values[name] for name, kind in kinds.items()}).items():
             rebuilt[name] = part
         with nn.intercept_methods(interceptor):
-            y = module.apply(rebuilt, *args, mutable=list(state), **kwargs)[0]
+            y, updated = module.apply(rebuilt, *args, mutable=list(state), **kwargs)
+        _mark_statistics(calls, flattened(_plain(updated.get("batch_stats", {}))))
         return y
 
     kinds = {name.partition(".")[2]: name.partition(".")[0] for name in frozen}
@@ -113,26 +118,54 @@ def _nnx(nnx: Any, module: Any, kwargs: Any) -> Port:
         rebuilt = nnx.merge(graph, filled(params, named), filled(rest, other))
         paths = {id(part): ".".join(map(str, path)) for path, part in nnx.iter_modules(rebuilt)}
         with _calls_marked(rebuilt, paths, [part for _, part in nnx.iter_modules(rebuilt)], calls):
-            return rebuilt(*args, **kwargs)
+            y = rebuilt(*args, **kwargs)
+        updated = nnx.to_flat_state(nnx.state(rebuilt, nnx.BatchStat))
+        _mark_statistics(calls, {".".join(map(str, path)): leaf.get_value() for path, leaf in updated})
+        return y
 
     frozen = frozenset(name for name, _ in other if name in values)
     return Port("flax nnx", values, frozen, run, False)
 
 
-def _equinox(equinox: Any, module: Any, kwargs: Any) -> Port:
+def _equinox(equinox: Any, module: Any, state: Any, kwargs: Any) -> Port:
     arrays, static = equinox.partition(module, equinox.is_inexact_array)
     leaves, tree = jax.tree_util.tree_flatten_with_path(arrays)
-    values = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
-    names = list(values)  # jax sorts a dict
+    params = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    names = list(params)  # jax sorts a dict
+    kept = {} if state is None else _statistics(equinox, module, state)
 
     def run(values: dict[str, Any], calls: Calls, *args: Any) -> Any:
         rebuilt = equinox.combine(jax.tree.unflatten(tree, [values[name] for name in names]), static)
         found = dict(_parts(equinox, rebuilt, ""))
         paths = {id(part): path for path, part in found.items()}
+        given = state
+        for path, index in _indices(equinox, module):
+            if given is not None:
+                given = given.set(index, tuple(values[f"{path}.{name}".lstrip(".")] for name in STATISTICS))
         with _calls_marked(rebuilt, paths, list(found.values()), calls):
-            return rebuilt(*args, **kwargs)
+            if given is None:
+                return rebuilt(*args, **kwargs)
+            y, updated = rebuilt(*args, given, **kwargs)
+        _mark_statistics(calls, _statistics(equinox, module, updated))
+        return y
 
-    return Port("equinox", values, frozenset(), run, False)
+    return Port("equinox", {**params, **kept}, frozenset(kept), run, False)
+
+
+def _indices(equinox: Any, module: Any) -> Iterator[tuple[str, Any]]:
+    """Each batch norm's path, and where in the state its mean and variance are."""
+    for path, part in _parts(equinox, module, ""):
+        if isinstance(part, equinox.nn.BatchNorm):
+            yield path, part.ema_state_index if part.mode == "ema" else part.batch_state_index
+
+
+def _statistics(equinox: Any, module: Any, state: Any) -> dict[str, Any]:
+    """The running statistics that equinox keeps beside the module, by the names that torch has for them."""
+    return {
+        f"{path}.{name}".lstrip("."): array
+        for path, index in _indices(equinox, module)
+        for name, array in zip(STATISTICS, state.get(index), strict=True)
+    }
 
 
 def _parts(equinox: Any, part: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -183,6 +216,15 @@ def _calls_marked(model: Any, paths: dict[int, str], parts: list[Any], calls: Ca
     finally:
         for kind, call in own.items():
             type.__setattr__(kind, "__call__", call)
+
+
+def _mark_statistics(calls: Calls, updated: dict[str, Any]) -> None:
+    """Marks what the batch norms have made of their running statistics."""
+    for name, array in updated.items():
+        path, _, last = name.rpartition(".")
+        role = STATISTICS.get({"mean": "running_mean", "var": "running_var"}.get(last, last))
+        if role is not None:
+            calls.statistics.append(mark(array, path, role, 0, 0))
 
 
 def _names(kind: type) -> set[str]:

@@ -18,6 +18,13 @@ Source: TypeAlias = Callable[[Arrays, bool], "np.ndarray | None"]
 Layout: TypeAlias = Callable[[Arrays, str, tuple[int, ...], Any, bool], "np.ndarray | None"]
 
 
+OTHERWISE_CALLED = {
+    **dict.fromkeys(("scale", "embedding", "kernel", "negative_slope"), "weight"),
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
 def _linear(torch: Arrays, name: str, shape: tuple[int, ...], layer: Any, summed: bool) -> np.ndarray | None:
     if name == "kernel":  # [..., fan_in, ..., fan_out], several axes each
         return _fitted(torch["weight"].T, shape)
@@ -44,8 +51,7 @@ def _transposed(torch: Arrays, name: str, shape: tuple[int, ...], layer: Any, su
 
 def _same(torch: Arrays, name: str, shape: tuple[int, ...], layer: Any, summed: bool) -> np.ndarray | None:
     """What is called otherwise, and is the same."""
-    other = {"scale": "weight", "embedding": "weight", "kernel": "weight", "mean": "running_mean", "var": "running_var"}
-    array = torch.get(other.get(name, name))
+    array = torch.get(OTHERWISE_CALLED.get(name, name))
     return None if array is None else _fitted(array, shape)
 
 
@@ -67,36 +73,50 @@ def _attention(torch: Arrays, name: str, shape: tuple[int, ...], layer: Any, sum
 
 
 def _gru(torch: Arrays, name: str, shape: tuple[int, ...], layer: Any, summed: bool) -> np.ndarray | None:
-    """Gates: torch's, and equinox's, are r, z, n in one array; flax has ir, iz, in, hr, hz and hn."""
-    return _cell(torch, name, shape, "rzn", {"bias": "rz"}, summed)
+    """Gates: torch's, and equinox's, are r, z, n in one array; linen has ir, iz, in, hr, hz and hn."""
+    return _cell(torch, name, shape, "rzn", summed)
 
 
 def _lstm(torch: Arrays, name: str, shape: tuple[int, ...], layer: Any, summed: bool) -> np.ndarray | None:
     """Gates: torch's, and equinox's, are i, f, g, o in one array; flax has ii, if, ig, io, hi, hf, hg and ho."""
-    return _cell(torch, name, shape, "ifgo", {"bias": "ifgo"}, summed)
+    return _cell(torch, name, shape, "ifgo", summed)
 
 
-def _cell(torch: Arrays, name: str, shape: Any, gates: str, both: Any, summed: bool) -> np.ndarray | None:
-    def gate(array: str, which: str) -> np.ndarray:
-        return np.split(torch[array], len(gates))[gates.index(which)]
+def _rnn(torch: Arrays, name: str, shape: tuple[int, ...], layer: Any, summed: bool) -> np.ndarray | None:
+    """No gates: flax has i and h, or dense_i and dense_h."""
+    return _cell(torch, name, shape, "", summed)
 
+
+def _cell(torch: Arrays, name: str, shape: tuple[int, ...], gates: str, summed: bool) -> np.ndarray | None:
+    part, _, kind = name.rpartition(".")
+    part = part.rstrip("_")  # nnx: `if_`
     if name in ("weight_ih", "weight_hh"):
         return _fitted(torch[name], shape)
+    if part in ("i", "dense_i", "h", "dense_h") and kind == "kernel":
+        return _fitted(torch["weight_ih" if part.endswith("i") else "weight_hh"].T, shape)
     if name == "bias_n":
-        return _fitted(gate("bias_hh", "n"), shape)
-    if name == "bias":
-        hidden = torch["bias_hh"] if len(gates) == 4 else np.concatenate(
-            [gate("bias_hh", "r"), gate("bias_hh", "z"), np.zeros_like(gate("bias_hh", "n"))])  # fmt: skip
-        return _fitted(torch["bias_ih"] + summed * hidden, shape)
-    part, _, kind = name.rpartition(".")
+        return _fitted(_gate(torch["bias_hh"], "n", gates), shape)
+    if name == "bias" or (part in ("i", "dense_i", "h", "dense_h") and kind == "bias"):
+        return _fitted(torch["bias_ih"] + summed * _added(torch["bias_hh"], gates), shape)
     if len(part) != 2 or part[0] not in "ih" or part[1] not in gates:
         return None
     side = "ih" if part[0] == "i" else "hh"
     if kind == "kernel":
-        return _fitted(gate(f"weight_{side}", part[1]).T, shape)
-    if part in ("in", "hn") and len(gates) == 3:  # the one gate whose two biases are apart
-        return _fitted(gate(f"bias_{side}", part[1]), shape)
-    return _fitted(gate("bias_ih", part[1]) + summed * gate("bias_hh", part[1]), shape)
+        return _fitted(_gate(torch[f"weight_{side}"], part[1], gates).T, shape)
+    if part in ("in", "hn") and gates == "rzn":  # the one gate whose two biases are apart
+        return _fitted(_gate(torch[f"bias_{side}"], part[1], gates), shape)
+    return _fitted(_gate(torch["bias_ih"] + summed * torch["bias_hh"], part[1], gates), shape)
+
+
+def _gate(array: np.ndarray, which: str, gates: str) -> np.ndarray:
+    return np.split(array, len(gates))[gates.index(which)]
+
+
+def _added(hidden: np.ndarray, gates: str) -> np.ndarray:
+    """What of the hidden bias may be added to the other: all, but for the n gate of a GRU, where r lies between."""
+    if gates != "rzn":
+        return hidden
+    return np.concatenate([*np.split(hidden, 3)[:2], np.zeros(len(hidden) // 3, hidden.dtype)])
 
 
 def _fitted(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -110,6 +130,7 @@ LAYOUTS: dict[str, Layout] = {
     "attention": _attention,
     "gru cell": _gru,
     "lstm cell": _lstm,
+    "rnn cell": _rnn,
 }
 
 
@@ -147,11 +168,22 @@ def same_numbers(value: np.ndarray, left: Arrays) -> Fit | None:
 
 
 def same_shape(name: str, shape: tuple[int, ...], left: Arrays) -> Fit | None:
-    """The one array of that shape that is left, or the one among several that has this name; else None."""
-    alike = [key for key, array in left.items() if array.shape == shape]
+    """The one array of that shape that is left, or the one among several that has this name; else None.
+
+    Axes of length 1 do not count: a table of positions may be [1, tokens, width] or [tokens, width].
+    """
+    alike = [key for key, array in left.items() if _lengths(array.shape) == _lengths(shape)]
     if len(alike) > 1:
         alike = [key for key in alike if key.rpartition(".")[2] == name.rpartition(".")[2]]
-    return Fit(alike[0], _transposing(alike[0], tuple(range(len(shape))))) if len(alike) == 1 else None
+    return Fit(alike[0], _reshaping(alike[0], shape)) if len(alike) == 1 else None
+
+
+def _lengths(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(length for length in shape if length != 1)
+
+
+def _reshaping(name: str, shape: tuple[int, ...]) -> Source:
+    return lambda arrays, summed: arrays[name].reshape(shape) if name in arrays else None
 
 
 def _transposing(name: str, axes: tuple[int, ...]) -> Source:

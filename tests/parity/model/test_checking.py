@@ -152,9 +152,11 @@ def test_a_batch_norm_in_train_mode_starts_from_the_statistics_before_the_run(ne
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return nn.BatchNorm(use_running_average=False, epsilon=1e-5)(nn.Dense(3)(x))
+            return nn.BatchNorm(use_running_average=False, epsilon=1e-5, momentum=0.9)(nn.Dense(3)(x))
 
     original = nets.randomized(torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.BatchNorm1d(3))).train()
     mean = original[1].running_mean.clone()
-    assert parity.check_model(Net(), original, (nets.ROWS,)).ok
+    report = parity.check_model(Net(), original, (nets.ROWS,))
+    # flax stores the biased variance, torch the unbiased one: a difference, and the only one.
+    assert {step.what for step in report.steps if not step.ok} == {"updated running variance"}
     assert torch.equal(original[1].running_mean, mean)

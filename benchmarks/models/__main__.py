@@ -1,0 +1,63 @@
+"""Ports of layers and nets that nobody here wrote, against torch's own: is a right one called right, is each error found?
+
+    make survey-models
+
+Exit code 0 if the check says of each case what it should.
+"""
+
+import argparse
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from . import layers, others, structure
+from .case import Case, Found, judged
+
+
+def all_cases(only: Iterable[str] = ()) -> list[Case]:
+    """Every case whose name holds one of the words."""
+    words = list(only)
+    found = [case for room in (layers, others, structure) for case in room.all_cases()]
+    return [case for case in found if not words or any(word in case.layer for word in words)]
+
+
+def rows(cases: Iterable[Case]) -> Iterator[tuple[Case, Found, float]]:
+    for case in cases:
+        begun = time.perf_counter()
+        found = judged(case)
+        yield case, found, time.perf_counter() - begun
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=[], help="words that a layer's name must hold one of")
+    parser.add_argument("--bad", action="store_true", help="show only what is not as it should be")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    table = Table("layer", "framework", "port", "as it should", "said", "seconds")
+    counts: Counter[str] = Counter()
+    cases = all_cases(options.only)
+    for case, found, seconds in rows(track(cases, "checking", transient=True, console=Console(stderr=True))):
+        kind = "wrong" if case.error else "right"
+        counts[f"{kind} {found.as_it_should}"] += 1
+        if not (options.bad and found.as_it_should):
+            verdict = "yes" if found.as_it_should else "NO"
+            table.add_row(case.layer, case.framework, case.error or "right", verdict, found.said, f"{seconds:.1f}")
+    console = Console()
+    console.print(table)
+    right, wrong = (counts[f"{kind} True"] for kind in ("right", "wrong"))
+    kinds = len({case.layer for case in cases})
+    console.print(f"{kinds} kinds of layers. Right ports that pass: {right} of {right + counts['right False']}. "
+                  f"Errors found at their layer, and named where a name is known: "
+                  f"{wrong} of {wrong + counts['wrong False']}.")  # fmt: skip
+    return int(bool(counts["right False"] or counts["wrong False"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
