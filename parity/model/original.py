@@ -51,13 +51,13 @@ class Original:
             raise TypeError(f"original must be a torch.nn.Module; got {type(module).__name__}")
         self.module = copy.deepcopy(module).cpu()
         self.parts: dict[str, Any] = dict(self.module.named_modules())
-        for part in list[Any](self.parts.values()):
+        for part in self.parts.values():
             if isinstance(part, torch.nn.RMSNorm) and part.eps is None:
                 part.eps = torch.finfo(_dtype_of(part)).eps  # by itself it would take float64's
             if type(part).__name__.startswith(("Dropout", "AlphaDropout", "FeatureAlphaDropout")):
                 part.eval()
             if getattr(part, "inplace", False):
-                part.inplace = False  # what was kept would change
+                setattr(part, "inplace", False)  # noqa: B010 - else what was kept would change
         self.module.double()
         for parameter in self.module.parameters():
             parameter.requires_grad_(True)
