@@ -21,7 +21,8 @@ class Alignment:
         self._framework, self._both, self._recording = framework, both, recording
         self._layouts: dict[Place, Layout] = {}
         self._usual: list[Layout] = []
-        self._of_another_shape: set[Place] = set()
+        self.unfit: dict[Place, tuple[int, ...]] = {}
+        """Where the original's array, whose shape this is, is not the port's in any order of its axes."""
 
     def found(self, place: Place, ours: np.ndarray) -> np.ndarray | None:
         """The original's value where the port has computed `ours`; None where they are no pair."""
@@ -29,8 +30,12 @@ class Alignment:
         if theirs is None:
             return None
         if key not in self._layouts:
-            if place.backward or (layout := fitting(theirs, ours, self._usual)) is None:
-                self._of_another_shape |= {place} if self._one_to_one(place) else set()
+            if place.backward:
+                return None
+            if (layout := fitting(theirs, ours, self._usual)) is None:
+                ours_count, theirs_count = self._counts(place)
+                if ours_count == theirs_count:
+                    self.unfit[place] = theirs.shape
                 return None
             self._layouts[key] = layout
             if theirs.ndim >= 3 and layout.shape is None and layout not in self._usual:
@@ -39,28 +44,23 @@ class Alignment:
         return value if value.shape == ours.shape else None
 
     def known(self, place: Place) -> np.ndarray | None:
-        """The same where the layout is known already; an output that fits in no layout as it is, for it is wrong."""
+        """The same where the layout is known already."""
         theirs, layout = self._array(place), self._layouts.get(place._replace(backward=False))
-        if theirs is None:
-            return None
-        if layout is None:
-            return theirs if place in self._of_another_shape and place.role == "out" and not place.backward else None
-        return layout.of(theirs)
+        return None if theirs is None or layout is None else layout.of(theirs)
 
-    def _one_to_one(self, place: Place) -> bool:
-        """Whether the layer has as many outputs on both sides."""
+    def _counts(self, place: Place) -> tuple[int, int]:
+        """How many inputs, or outputs, the port's layer has and the original's."""
+        called = self._both.layers[place.path]
         theirs = self._recording.leaves(self._both.pairs[place.path], place.role, place.call)
-        return len(theirs) == len(self._both.layers[place.path].outputs)
+        return len(called.inputs if place.role == "in" else called.outputs), len(theirs)
 
     def _array(self, place: Place) -> np.ndarray | None:
         both = self._both
         other = both.pairs.get(place.path)
         if other is None:
             return None
-        called = both.layers[place.path]
-        ours = len(called.inputs if place.role == "in" else called.outputs)
-        theirs = len(self._recording.leaves(other, place.role, place.call))
-        if ours != theirs and place.backward:
+        ours, theirs = self._counts(place)
+        if ours != theirs and place.backward and place.role == "in":
             return None  # one side has one array where the other has several: their cotangents are sums of others
         order: Sequence[int] = argument_order(self._framework, both.kinds[place.path], place.role)
         leaf = min(order[place.leaf] if place.leaf < len(order) else place.leaf, theirs - 1)

@@ -35,6 +35,11 @@ class Calls:
     statistics: list[Any] = field(default_factory=list)
     """The updated running statistics, marked: part of the trace only if it returns them."""
 
+    @property
+    def outputs(self) -> tuple[Any, ...]:
+        """Those of the model itself."""
+        return next(called.outputs for called in self.ended if not called.path)
+
     def marked(self, layer: Any, path: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """`call(*args, **kwargs)`, its arrays marked as those of the layer."""
         number = self.counts.get(path, 0)

@@ -1,6 +1,6 @@
 """Is my port right, and which layer is the first that is not? Two whole models, layer by layer."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,16 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..roundoff.bounded import Rounding
-from ..verdict.deviation import deviation_of
+from ..verdict.deviation import Deviation, deviation_of
 from ..verdict.rows import APPROXIMATED
 from .alignment import Alignment
 from .calls import Calls
 from .counterparts import Counterparts
 from .layout import as_the_original_has_it
-from .marks import Place
+from .marks import LOSS, Place
 from .model_report import ModelReport, Step
 from .port import Port, take_apart
 from .steps import Met, ran, walked
+from .training import updates
 
 
 def check_model(
@@ -29,6 +30,9 @@ def check_model(
     weights: str | None = None,
     match: Mapping[str, str] | None = None,
     grads: bool = True,
+    loss: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
+    steps: int = 0,
+    optimizer: tuple[Any, Callable[..., Any]] | None = None,
     kwargs: Mapping[str, Any] | None = None,
     original_kwargs: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -50,7 +54,10 @@ def check_model(
     weights: "torch" carries the original's parameters and statistics over to the port, by the kind, size and order of
     layers; "port" takes the port's as they are. Default: "port" where values are given beside the module, else "torch".
     match: which layers are each other's, where kind, size and order do not tell: `{"block{i}": "enc.layers.{i}"}`.
-    grads: whether gradients are compared too, for random cotangents of the outputs (`seed`).
+    grads: whether gradients are compared too, for random cotangents of the outputs (`seed`), or those of the loss.
+    loss: `(in jax, in torch)`: two functions of the model's output, compared as its last layer.
+    steps, optimizer: so many training steps are compared, with `(optax transformation, function of the parameters that
+    makes a torch optimizer)`. The port's is given the original's parameters and gradients.
     kwargs, original_kwargs: keyword arguments of the two calls (`{"train": False}`, say).
 
     Raises TypeError for what is no port or no torch module; ValueError, with both lists, where parameters cannot be
@@ -61,6 +68,8 @@ def check_model(
 
     inputs = tuple(np.asarray(x) for x in inputs)
     taken = take_apart(port, inputs, kwargs or {})
+    if (steps > 0) != (optimizer is not None) or (steps and not grads):
+        raise ValueError("steps and optimizer go together, and need grads: the steps are made of gradients")
     if weights not in (None, "torch", "port"):
         raise ValueError(f'weights must be "torch" or "port"; got {weights!r}')
     keep = weights == "port" or (weights is None and taken.given)
@@ -68,40 +77,60 @@ def check_model(
     given = [as_the_original_has_it(x, model.channels) for x in inputs]
     if original_inputs is not None:
         given = [np.asarray(x) for x in original_inputs]
-    rng = np.random.default_rng(seed)
-    # Numbers that float32 has: the port gets the same.
-    cotangents = (lambda ys: [rng.standard_normal(y.shape).astype(np.float32) for y in ys]) if grads else None
-    recording = model.run(given, dict(original_kwargs or {}), cotangents)
-    calls = Calls()
+    last = "" if loss is None else LOSS
+    taken = taken if loss is None else taken.with_loss(loss[0])
+    calls, options = Calls(), dict(original_kwargs or {})
     traced = jax.make_jaxpr(lambda p, *args: (taken.run(p, calls, *args), calls.statistics))(taken.params, *inputs)
+    cotangents = _drawn(len(calls.outputs), seed) if loss is None else lambda ys: [np.ones(y.shape) for y in ys]
+    recording = model.run(given, options, cotangents if grads else None, None if loss is None else loss[1])
     both = Counterparts(taken, calls, model, recording, match or {}, keep)
     align = Alignment(taken.framework, both, recording)
     exact, dtype = Rounding(np.float64, inside=False), _coarsest(both.params.values())
 
     forward = walked(traced, (both.exact, *inputs), align.found, exact)
-    steps = _judged(forward.met, align)
-    wrong = {step.place: forward.met[step.place].value for step in steps if not step.ok}
+    found = _judged(forward.met, align)
+    wrong = {step.place: forward.met[step.place].value for step in found if not step.ok}
     rounded = _in_dtype(traced, (both.params, *inputs), forward.met, align, dtype)
     if grads:
-        bars = [align.known(Place("", "out", i, 0, True)) for i in range(len(both.layers[""].outputs))]
+        bars = [align.known(Place(last, "out", i, 0, True)) for i in range(len(both.layers[last].outputs))]
         args = both.params, list(inputs), [None if bar is None else bar.astype(dtype) for bar in bars]
         closed = _pullback(taken, bars, args)
         back = walked(closed, (both.exact, *args[1:]), align.found, exact)
-        steps += _judged({place: met for place, met in back.met.items() if place.backward}, align)
-        steps += _of_parameters(both, back.outputs)
+        found += _judged({place: met for place, met in back.met.items() if place.backward}, align)
+        found += _of_parameters(both, back.outputs)
         rounded += [step for step in _in_dtype(closed, args, back.met, align, dtype) if step.place.backward]
+    if steps and optimizer is not None:
+        bars = [value for place, value in recording.values.items() if place[:2] == (last, "out") and place.backward]
+        trained = model.train(given, options, bars, None if loss is None else loss[1], optimizer[1], steps)
+        found += updates(both, trained, optimizer[0])
     return ModelReport(
         framework=taken.framework,
-        steps=steps + rounded,
+        steps=found + rounded,
         pairs=both.pairs,
         classes={path: called.kind for path, called in both.layers.items()},
         original=model.kind(""),
         order=list(dict.fromkeys(calls.begun)),
-        unmapped={"port": both.unmapped[0], "original": both.unmapped[1]},
+        unmapped={"port": both.unmapped[0], "original": [*both.unmapped[1], *_outputs_left(both, recording)]},
         weights_differ=both.differing,
-        hints=hints_of(list(forward.met), wrong, both, align) | hints_of_gradients(steps, both),
+        hints=hints_of(list(forward.met), wrong, both, align) | hints_of_gradients(found, both),
         dtype=dtype.name,
     )
+
+
+def _drawn(count: int, seed: int) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
+    """Random cotangents for as many outputs as the port has, and zeros for others; float32 has these numbers too."""
+    rng = np.random.default_rng(seed)
+
+    def draw(outputs: list[np.ndarray]) -> list[np.ndarray]:
+        return [rng.standard_normal(y.shape).astype(np.float32) * (i < count) for i, y in enumerate(outputs)]
+
+    return draw
+
+
+def _outputs_left(both: Counterparts, recording: Any) -> list[str]:
+    """The outputs that only the original has."""
+    ours, theirs = len(both.layers[""].outputs), len(recording.leaves("", "out", 0))
+    return [f"output {i}" for i in range(ours, theirs)]
 
 
 def _judged(met: Mapping[Place, Met], align: Alignment) -> list[Step]:
@@ -110,6 +139,9 @@ def _judged(met: Mapping[Place, Met], align: Alignment) -> list[Step]:
     for place, found in met.items():
         if (want := align.known(place)) is not None:
             steps.append(_step(place, "float64", found.value, want, _allowed(found, want)))
+        elif place in align.unfit:
+            problem = f"its shape is {found.value.shape}, and the original's {align.unfit[place]}"
+            steps.append(Step(place, "float64", Deviation(problem=problem), (), np.nan, np.nan))
     return steps
 
 

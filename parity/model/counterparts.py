@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .calls import Calls
+from .marks import LOSS
 from .pairing import Unit, containers, kind_of, paired
 from .port import Port
 from .weights import Source, in_the_ports_layout, same_numbers, same_shape
@@ -51,8 +52,8 @@ class Counterparts:
     def _pairs(self, match: Mapping[str, str], order: Sequence[str]) -> dict[str, str]:
         sizes = {name: array.size for name, array in self._arrays().items()}
         ours = _units(self.kinds, {name: np.size(value) for name, value in self.port.params.items()})
-        theirs = _units({path: kind_of(self.original.parts[path]) for path in order}, sizes)
-        pairs = paired(ours, theirs, match)
+        theirs = _units({path: kind_of(self.original.parts.get(path)) for path in order}, sizes)
+        pairs = {path: path for path in (LOSS,) if path in self.layers} | paired(ours, theirs, match)
         return {**containers(list(self.layers), order, pairs), **pairs}
 
     def _arrays(self) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from ..case.torch_arrays import to_numpy, to_torch, torch
 from .alignment import Alignment
 from .counterparts import Counterparts
 from .layout import permutations
-from .marks import STATISTICS, Place
+from .marks import LOSS, STATISTICS, Place
 from .variants import variants
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def hints_of(
 
 def _of_step(place: Place, port: np.ndarray, theirs: np.ndarray, last: np.ndarray | None, both: Counterparts) -> str:
     other, hint = both.pairs[place.path], ""
+    if place.path == LOSS:
+        return ""
     part, recording = both.original.parts[other], both.recording
     if place.role in STATISTICS.values():
         name = next(name for name, role in STATISTICS.items() if role == place.role)
@@ -132,18 +134,17 @@ def looks_like(port: np.ndarray, original: np.ndarray) -> str:
         return ""
     factor = float(np.vdot(original, port) / np.vdot(original, original))
     if factor and abs(factor - 1) > CLOSE and _close(port, factor * original):
-        square = factor**2
-        root = (
-            f" (the root of {square:.6g})"
-            if abs(square - round(square)) < 1e-5 and abs(factor) != round(abs(factor))
-            else ""
-        )
-        under = (
-            f" (1 / the root of {1 / square:.6g})" if not root and abs(1 / square - round(1 / square)) < 1e-5 else ""
-        )
-        return f"{factor:.6g} times the original's{root}{under}"
+        return f"{factor:.6g} times the original's{_as_a_root(abs(factor))}"
     if _close(np.sort(port, axis=None), np.sort(original, axis=None)):
         return "the original's numbers in another order: an array that is reshaped or transposed otherwise"
+    return ""
+
+
+def _as_a_root(factor: float) -> str:
+    """` (the root of 8)`, ` (1 / the root of 8)`, or "" where a factor is neither."""
+    for under, square in (("", factor**2), ("1 / ", factor**-2)):
+        if abs(square - round(square)) < 1e-5 and abs(square**0.5 - round(square**0.5)) > 1e-5:
+            return f" ({under}the root of {round(square)})"
     return ""
 
 

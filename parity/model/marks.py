@@ -36,6 +36,8 @@ class Place(NamedTuple):
     """Whether it is the cotangent of that value."""
 
 
+LOSS = "(loss)"
+"""The path of the loss, where there is one."""
 mark_p = Primitive("layer_mark")
 Meet = Callable[[Any, Any], Any]
 """(the mark's parameters, the value that passes) -> the value that goes on."""

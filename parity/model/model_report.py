@@ -66,13 +66,14 @@ class Divergence(NamedTuple):
             off = f"wrong ({step.deviation.problem})"
         where = f" at [{', '.join(map(str, step.index))}]" if step.index else ""
         text = f"{self.path or 'the model itself'}, {way}: its {step.what} is {off}{where}"
-        of_one_shape = step.deviation.budget_index or step.port == step.port or step.original == step.original
-        text += f": {step.port:.9g} in the port, {step.original:.9g} in the original." if of_one_shape else "."
+        text += "." if np.isnan(step.port) else f": {step.port:.9g} in the port, {step.original:.9g} in the original."
         if step.place.role == "in" and not step.place.backward:
             agrees = f"The output of {self.before} agrees" if self.before else "The inputs of the model are the same"
             text += f" {agrees}, so the error lies between them."
-        elif not step.place.backward:
+        elif step.place.role == "out" and not step.place.backward:
             text += " Its input agrees."
+        elif not step.place.backward:
+            text += " The optimizer was given the original's own parameters and gradients."
         else:
             text += " It was given the original's own values and cotangents."
         return text + (f" It looks like {self.hint}." if self.hint else "")

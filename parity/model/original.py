@@ -3,12 +3,14 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ..case.torch_arrays import to_numpy, to_torch, torch
-from .marks import STATISTICS, Place
+from .marks import LOSS, STATISTICS, Place
+
+Cotangents: TypeAlias = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
 
 
 @dataclass
@@ -21,7 +23,6 @@ class Recording:
     """The calls of layers, in the order in which they ended: path and number."""
     grads: dict[str, np.ndarray] = field(default_factory=dict)
     """The gradient of each parameter that has one."""
-    outputs: list[np.ndarray] = field(default_factory=list)
 
     def leaves(self, path: str, role: str, call: int) -> list[Place]:
         """The places of a layer's inputs or outputs, in order."""
@@ -32,6 +33,14 @@ class Recording:
                 return places
             places.append(place)
         return places
+
+
+class Trained(NamedTuple):
+    """One training step: all parameters and buffers before and after, and the gradients between them."""
+
+    before: dict[str, np.ndarray]
+    grads: dict[str, np.ndarray]
+    after: dict[str, np.ndarray]
 
 
 class Original:
@@ -48,16 +57,12 @@ class Original:
             if type(part).__name__.startswith(("Dropout", "AlphaDropout", "FeatureAlphaDropout")):
                 part.eval()
             if getattr(part, "inplace", False):
-                part.inplace = False
+                setattr(part, "inplace", False)  # noqa: B010 - else what was kept would change
         self.module.double()
         for parameter in self.module.parameters():
             parameter.requires_grad_(True)
-        buffers = dict(self.module.named_buffers())
-        self.state: dict[str, np.ndarray] = {
-            name: to_numpy(tensor).copy() if name in buffers else to_numpy(tensor)
-            for name, tensor in self.module.state_dict().items()
-        }
-        """Parameters and buffers, by name, as they are before a run."""
+        self.state = self._now()
+        """Parameters and buffers, by name, as they were before anything ran."""
 
     def kind(self, path: str) -> str:
         """The name of a layer's class."""
@@ -78,30 +83,66 @@ class Original:
         self,
         inputs: Sequence[np.ndarray],
         kwargs: dict[str, Any],
-        cotangents: Callable[[list[np.ndarray]], Sequence[np.ndarray]] | None,
+        cotangents: Cotangents | None,
+        loss: Callable[..., Any] | None = None,
     ) -> Recording:
-        """The outputs, and where `cotangents(outputs)` gives some for the floating-point ones, every gradient."""
+        """The outputs, and where `cotangents(outputs)` gives some for the floating-point ones, every gradient.
+
+        loss: a function of the module's output, whose value is the output then.
+        """
         recording = Recording()
         tensors = [_input(x) for x in inputs]
         hooks = [handle for path, part in self.parts.items() for handle in _watch(path, part, recording)]
         try:
             with torch.enable_grad():
                 y = self.module(*tensors, **kwargs)
+                if loss is not None:
+                    y = loss(_marked(y, recording, Place(LOSS, "in", 0)))
+                    y = _marked(y, recording, Place(LOSS, "out", 0))
+                    recording.order.append((LOSS, 0))
         finally:
             for handle in hooks:
                 handle.remove()
-        outputs = _leaves(y)
-        recording.outputs = [to_numpy(leaf) for leaf in outputs]
         self._note_statistics(recording)
         if cotangents is not None:
-            floats = [leaf for leaf in outputs if leaf.is_floating_point() and leaf.requires_grad]
-            bars = [to_torch(np.asarray(bar, np.float64)) for bar in cotangents([to_numpy(leaf) for leaf in floats])]
-            torch.autograd.backward(floats, bars)
-            named = self.module.named_parameters(remove_duplicate=False)
-            recording.grads = {name: to_numpy(p.grad) for name, p in named if p.grad is not None}
+            self._backward(y, cotangents)
+            recording.grads = self._grads()
             self.module.zero_grad(set_to_none=True)
         self._put_back()
         return recording
+
+    def train(
+        self,
+        inputs: Sequence[np.ndarray],
+        kwargs: dict[str, Any],
+        cotangents: Sequence[np.ndarray],
+        loss: Callable[..., Any] | None,
+        optimizer: Callable[..., Any],
+        steps: int,
+    ) -> list[Trained]:
+        """So many training steps with `optimizer(parameters)`, each with the same inputs; the copy stays as trained."""
+        made, found = optimizer(self.module.parameters()), []
+        for _ in range(steps):
+            before = self._now()
+            y = self.module(*[_input(x) for x in inputs], **kwargs)
+            self._backward(y if loss is None else loss(y), lambda _: cotangents)
+            grads = self._grads()
+            made.step()
+            made.zero_grad(set_to_none=True)
+            found.append(Trained(before, grads, self._now()))
+        return found
+
+    def _backward(self, y: Any, cotangents: Cotangents) -> None:
+        floats = [leaf for leaf in _leaves(y) if leaf.is_floating_point() and leaf.requires_grad]
+        bars = [to_torch(np.asarray(bar, np.float64)) for bar in cotangents([to_numpy(leaf) for leaf in floats])]
+        torch.autograd.backward(floats, bars)
+
+    def _grads(self) -> dict[str, np.ndarray]:
+        named = self.module.named_parameters(remove_duplicate=False)
+        return {name: to_numpy(p.grad).copy() for name, p in named if p.grad is not None}
+
+    def _now(self) -> dict[str, np.ndarray]:
+        return {name: to_numpy(tensor).copy() for name, tensor in self.module.state_dict().items()}
 
     def _note_statistics(self, recording: Recording) -> None:
         """Notes what a batch norm in train mode made of its running statistics."""

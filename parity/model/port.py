@@ -4,14 +4,14 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from .calls import Calls
-from .marks import STATISTICS, mark
+from .marks import LOSS, STATISTICS, mark
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,14 @@ class Port:
     """`run(params, calls, *inputs) -> outputs`: marks the layers, and notes their calls."""
     given: bool
     """Whether the user gave the values beside the model, and means them."""
+
+    def with_loss(self, loss: Callable[..., Any]) -> "Port":
+        """The same with a loss of the model's output as its last layer, and as its only output."""
+
+        def run(params: Any, calls: Calls, *inputs: Any) -> Any:
+            return calls.marked(loss, LOSS, loss, (self.run(params, calls, *inputs),), {})
+
+        return replace(self, run=run)
 
 
 def take_apart(port: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Port:

@@ -29,14 +29,6 @@ def test_what_has_no_pair_or_another_shape_is_none():
     assert align.found(Place("a", "in", 0), X) is None
 
 
-def test_an_output_that_fits_in_no_layout_is_known_as_it_is():
-    """So that it is compared, and is found wrong."""
-    align = alignment({Place("b", "out", 0): X, Place("b", "in", 0): X})
-    for role, known in (("out", True), ("in", False)):
-        assert align.found(Place("a", role, 0), X[:1]) is None
-        assert (align.known(Place("a", role, 0)) is X) == known
-
-
 def test_one_array_against_several_is_compared_forward_only():
     values = {Place("b", "in", 0): X, Place("b", "in", 0, 0, True): X}
     align = alignment(values, ours=2)

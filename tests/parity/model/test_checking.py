@@ -122,3 +122,41 @@ def test_the_original_is_left_as_it_was(nets):
     assert all(p.grad is None and p.dtype == torch.float32 for p in original.parameters())
     assert not any(module._forward_hooks for module in original.modules())
     assert np.isfinite(nets.ROWS).all()
+
+
+def test_an_output_of_another_shape_or_one_that_is_left_out_is_no_agreement(nets):
+    params = parity.from_state_dict(nets.linear_layers().state_dict())
+
+    def forward(params, x):
+        (w1, b1), (w2, b2) = params
+        return jnp.maximum(x @ w1 + b1[None], 0) @ w2 + b2[None]
+
+    report = parity.check_model((lambda p, x: forward(p, x)[:, :2], params), nets.linear_layers(), (nets.ROWS,))
+    assert report.exit_code == 1
+    assert "its shape is (5, 2), and the original's (5, 3)" in str(report.first_divergence)
+
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nets.linear_layers()
+
+        def forward(self, x):
+            y = self.net(x)
+            return y, y.sum()
+
+    report = parity.check_model((forward, params), Twice(), (nets.ROWS,))
+    assert report.exit_code == 3 and report.unmapped["original"] == ["output 1"]
+
+
+def test_a_batch_norm_in_train_mode_starts_from_the_statistics_before_the_run(nets):
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.BatchNorm(use_running_average=False, epsilon=1e-5, momentum=0.9)(nn.Dense(3)(x))
+
+    original = nets.randomized(torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.BatchNorm1d(3))).train()
+    mean = original[1].running_mean.clone()
+    report = parity.check_model(Net(), original, (nets.ROWS,))
+    # flax stores the biased variance, torch the unbiased one: a difference, and the only one.
+    assert {step.what for step in report.steps if not step.ok} == {"updated running variance"}
+    assert torch.equal(original[1].running_mean, mean)
