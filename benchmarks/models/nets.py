@@ -1,6 +1,7 @@
 """Whole nets: ResNet-18 in flax linen and in nnx against a torch one, right and with one error deep inside."""
 
 import functools
+import importlib
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from flax import nnx
 
 from pullback import parity
 
+AROUND: Any = ((1, 1), (1, 1))
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
 """Of ResNet-18: the channels of two blocks each, and the stride of the first."""
 
@@ -85,7 +87,7 @@ class LinenResNet(nn.Module):
     def __call__(self, x: Any) -> Any:
         x = nn.Conv(64, (7, 7), 2, 3, use_bias=False, name="conv1")(x)
         x = nn.relu(nn.BatchNorm(not self.train, momentum=0.9, name="bn1")(x))
-        x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
+        x = nn.max_pool(x, (3, 3), (2, 2), AROUND)
         blocks = [block for width, step in STAGES for block in ((width, step), (width, 1))]
         for i, (out, stride) in enumerate(blocks):
             x = LinenBlock(out, stride, self.train, i == self.same, name=f"block{i}")(x)
@@ -123,7 +125,7 @@ class NnxResNet(nnx.Module):
         self.fc = nnx.Linear(512, 1000, rngs=rngs)
 
     def __call__(self, x: Any) -> Any:
-        x = nnx.max_pool(nnx.relu(self.bn1(self.conv1(x))), (3, 3), (2, 2), [(1, 1), (1, 1)])
+        x = nnx.max_pool(nnx.relu(self.bn1(self.conv1(x))), (3, 3), (2, 2), AROUND)
         for block in self.blocks:
             x = block(x)
         return self.fc(x.mean((1, 2)))
@@ -180,22 +182,21 @@ class Seen(equinox.Module):
 def transformers(width: int = 192, depth: int = 12) -> Iterator[Net]:
     """equimo's ViT against timm's, where both are installed; raises ImportError where one is not."""
     with_torchvision()
-    from equimo.models import VisionTransformer as Port  # pyright: ignore[reportMissingImports]
-    from timm.models.vision_transformer import VisionTransformer  # pyright: ignore[reportMissingImports]
+    ported, theirs = (importlib.import_module(name) for name in ("equimo.models", "timm.models.vision_transformer"))
 
     heads = width // 64
     x = np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype(np.float32)
 
     def original() -> torch.nn.Module:
         torch.manual_seed(0)
-        net = VisionTransformer(img_size=64, patch_size=16, embed_dim=width, depth=depth, num_heads=heads)
+        net = theirs.VisionTransformer(img_size=64, patch_size=16, embed_dim=width, depth=depth, num_heads=heads)
         for leaf in net.parameters():
             if leaf.ndim == 1:
                 torch.nn.init.uniform_(leaf, 0.5, 1.5)
         return net.eval()
 
     def port(**settings: Any) -> Any:
-        return Seen(Port(64, 3, width, 16, heads, [depth], key=jax.random.key(0), reg_tokens=0, global_pool="token",
+        return Seen(ported.VisionTransformer(64, 3, width, 16, heads, [depth], key=jax.random.key(0), reg_tokens=0, global_pool="token",
                          **settings))  # fmt: skip
 
     # equimo's "gelu" is the tanh form, and timm's the exact one: a difference that nobody planted.

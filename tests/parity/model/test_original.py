@@ -56,7 +56,9 @@ def test_an_eps_that_depends_on_the_dtype_is_that_of_the_modules_own():
     small = X * np.float32(1e-4)
     recording = Original(torch.nn.RMSNorm(3)).run([small], {}, None)
     square = (small.astype(np.float64) ** 2).mean(1, keepdims=True)
-    np.testing.assert_allclose(recording.values[Place("", "out", 0)], small / np.sqrt(square + np.finfo(np.float32).eps), rtol=1e-12)
+    np.testing.assert_allclose(
+        recording.values[Place("", "out", 0)], small / np.sqrt(square + np.finfo(np.float32).eps), rtol=1e-12
+    )
 
 
 def test_a_shared_parameter_has_both_names():

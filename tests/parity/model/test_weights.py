@@ -75,7 +75,7 @@ def test_the_gates_of_nnx_lie_in_one_array():
                 param.set_value(jnp.asarray(value))
     x, h, c = normal(3, 4), normal(3, 5), normal(3, 5)
     want = original(torch.from_numpy(x), (torch.from_numpy(h), torch.from_numpy(c)))
-    (new_c, new_h), _ = cell((c, h), x)
+    (new_c, new_h), _ = cell((jnp.asarray(c), jnp.asarray(h)), jnp.asarray(x))
     np.testing.assert_allclose(np.asarray(new_h), want[0].numpy(), atol=1e-6)
     np.testing.assert_allclose(np.asarray(new_c), want[1].numpy(), atol=1e-6)
 
