@@ -196,8 +196,8 @@ def transformers(width: int = 192, depth: int = 12) -> Iterator[Net]:
         return net.eval()
 
     def port(**settings: Any) -> Any:
-        return Seen(ported.VisionTransformer(64, 3, width, 16, heads, [depth], key=jax.random.key(0), reg_tokens=0, global_pool="token",
-                         **settings))  # fmt: skip
+        settings = {"key": jax.random.key(0), "reg_tokens": 0, "global_pool": "token", **settings}
+        return Seen(ported.VisionTransformer(64, 3, width, 16, heads, [depth], **settings))
 
     # equimo's "gelu" is the tanh form, and timm's the exact one: a difference that nobody planted.
     name, tanh = f"ViT, {depth} blocks of {width}", "gelu(approximate=True)"

@@ -10,7 +10,7 @@ from .alignment import Alignment
 from .counterparts import Counterparts
 from .layout import permutations
 from .marks import LOSS, STATISTICS, Place
-from .variants import variants
+from .variants import variants_of
 
 if TYPE_CHECKING:
     from .model_report import Step
@@ -166,7 +166,7 @@ def variant_of(layer: Any, inputs: Sequence[np.ndarray], port: np.ndarray, order
     ordered: whether only the numbers count, in whatever order.
     """
     tensors = [to_torch(x) for x in inputs]
-    for name, call in variants(layer):
+    for name, call in variants_of(layer):
         try:
             with torch.no_grad():
                 found = call(*tensors)

@@ -12,7 +12,7 @@ from ..report.report import ParityError
 from ..report.text import NARROW, NOTEBOOK, WIDE
 from ..verdict.deviation import Deviation
 from . import model_text
-from .marks import Place
+from .marks import STATISTICS, Place
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Divergence(NamedTuple):
         if step.place.role == "in" and not step.place.backward:
             agrees = f"The output of {self.before} agrees" if self.before else "The inputs of the model are the same"
             text += f" {agrees}, so the error lies between them."
-        elif step.place.role == "out" and not step.place.backward:
+        elif step.place.role in ("out", *STATISTICS.values()) and not step.place.backward:
             text += " Its input agrees."
         elif not step.place.backward:
             text += " The optimizer was given the original's own parameters and gradients."

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from .calls import Calls
 from .marks import LOSS, STATISTICS, mark
+from .trees import flattened, nested
 
 
 @dataclass(frozen=True)
@@ -220,11 +221,12 @@ def _calls_marked(model: Any, paths: dict[int, str], parts: list[Any], calls: Ca
 
 def _mark_statistics(calls: Calls, updated: dict[str, Any]) -> None:
     """Marks what the batch norms have made of their running statistics."""
-    for name, array in updated.items():
+    order = {path: i for i, path in enumerate(calls.counts)}
+    for name in sorted(updated, key=lambda name: order.get(name.rpartition(".")[0], -1)):
         path, _, last = name.rpartition(".")
         role = STATISTICS.get({"mean": "running_mean", "var": "running_var"}.get(last, last))
         if role is not None:
-            calls.statistics.append(mark(array, path, role, 0, 0))
+            calls.statistics.append(mark(updated[name], path, role, 0, 0))
 
 
 def _names(kind: type) -> set[str]:
@@ -236,24 +238,3 @@ def _plain(tree: Any) -> Any:
     if isinstance(tree, Mapping):
         return {name: _plain(part) for name, part in tree.items()}
     return getattr(tree, "value", tree)
-
-
-def flattened(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """`a.b.c` -> leaf, of dicts of dicts."""
-    found = {}
-    for name, part in tree.items():
-        inside = flattened(part) if isinstance(part, Mapping) else {"": part}
-        found |= {f"{name}.{key}" if key else str(name): leaf for key, leaf in inside.items()}
-    return found
-
-
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The reverse of `flattened`."""
-    tree: dict[str, Any] = {}
-    for key, leaf in flat.items():
-        *path, name = key.split(".")
-        part = tree
-        for step in path:
-            part = part.setdefault(step, {})
-        part[name] = leaf
-    return tree

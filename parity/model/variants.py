@@ -21,7 +21,7 @@ Variant = tuple[str, Callable[..., Any]]
 """What it is called, and the function of the layer's inputs."""
 
 
-def variants(layer: Any) -> Iterator[Variant]:
+def variants_of(layer: Any) -> Iterator[Variant]:
     """Known variants of a torch layer."""
     if isinstance(layer, torch.nn.MultiheadAttention):
         yield from _of_attention(layer)

@@ -8,7 +8,7 @@ import torch
 from flax import nnx
 
 from pullback.parity.model.calls import Calls
-from pullback.parity.model.port import flattened, nested, take_apart
+from pullback.parity.model.port import take_apart
 
 X = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
 
@@ -117,9 +117,3 @@ def test_a_class_is_as_it_was_after_a_call():
 def test_what_is_no_port_is_an_error(model, words):
     with pytest.raises(TypeError, match=f"port must be a flax module.*{words}"):
         take_apart(model, (X,), {})
-
-
-def test_names_and_trees():
-    tree = {"a": {"b": 1, "c": {"d": 2}}, "e": 3}
-    assert flattened(tree) == {"a.b": 1, "a.c.d": 2, "e": 3}
-    assert nested(flattened(tree)) == tree

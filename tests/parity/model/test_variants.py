@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pullback.parity.model.variants import variants
+from pullback.parity.model.variants import variants_of
 
 F = torch.nn.functional
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 4, 6, 6)))
@@ -10,7 +10,7 @@ X = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 4, 6, 6)))
 
 def found(layer, words):
     """The one variant whose name holds these words."""
-    (call,) = [call for name, call in variants(layer.double()) if words in name]
+    (call,) = [call for name, call in variants_of(layer.double()) if words in name]
     return call
 
 
@@ -45,7 +45,7 @@ def test_padding_same_is_longer_on_the_far_side():
     pool = torch.nn.MaxPool2d(3, 2, 1)
     torch.testing.assert_close(found(pool, "SAME")(X), F.max_pool2d(F.pad(X, [0, 1, 0, 1], value=-np.inf), 3, 2))
     torch.testing.assert_close(found(pool, "the average")(X), F.avg_pool2d(X, 3, 2, 1))
-    assert not [name for name, _ in variants(torch.nn.Conv2d(4, 3, 3, padding=1)) if "SAME" in name]
+    assert not [name for name, _ in variants_of(torch.nn.Conv2d(4, 3, 3, padding=1)) if "SAME" in name]
 
 
 def test_attention_without_its_scale_its_biases_or_its_mask():
@@ -60,7 +60,7 @@ def test_attention_without_its_scale_its_biases_or_its_mask():
     torch.testing.assert_close(found(layer, "not scaled")(x, mask)[0], want)
     torch.testing.assert_close(found(layer, "without the mask")(x, mask)[0], layer(x, x, x)[0])
     without = torch.nn.MultiheadAttention(6, 2, bias=False, batch_first=True).double()
-    assert [name for name, _ in variants(without) if "bias" in name] == []
+    assert [name for name, _ in variants_of(without) if "bias" in name] == []
 
 
 def test_gates_in_another_order():
@@ -72,4 +72,4 @@ def test_gates_in_another_order():
             r, z, n = array.chunk(3)
             getattr(swapped, name).copy_(torch.cat([z, r, n]))
     torch.testing.assert_close(found(cell, "z, r, n")(x, h), swapped(x, h))
-    assert len([name for name, _ in variants(torch.nn.LSTMCell(4, 5)) if "gates" in name]) == 23
+    assert len([name for name, _ in variants_of(torch.nn.LSTMCell(4, 5)) if "gates" in name]) == 23
