@@ -35,7 +35,7 @@ SECONDS ?= 600
 GPU_VENV ?= .venv-gpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install parity parity-gpu test test-fast test-matrix test-tpu fuzz scaling bench bench-compare mutants survey rivals notebooks notebooks-update docs export picture lint format wheel dist clean
+.PHONY: help install parity parity-gpu test test-fast test-matrix test-tpu fuzz scaling bench bench-compare mutants survey survey-models rivals notebooks notebooks-update docs export picture lint format wheel dist clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -86,6 +86,9 @@ rivals: install  ## the same right and wrong rules through other checkers of gra
 
 survey: install  ## is a right gradient of jax called wrong, is a wrong one seen: 380 functions (15 minutes, goes on where it stopped)
 	@$(BIN)/python -m pullback.benchmarks.survey
+
+survey-models: install  ## is a right port of a layer or a net called wrong, is a wrong one seen: flax and equinox against torch (minutes)
+	@$(BIN)/python -m pullback.benchmarks.models
 
 notebooks: install  ## run the lesson's notebooks; fails on an error or a kept output that is stale
 	@$(BIN)/python notebooks/execute.py

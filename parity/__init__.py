@@ -5,6 +5,8 @@ from .capsule import replay, save_capsule
 from .case.saved_values import CapsuleError
 from .lesson.mnist import check_mnist
 from .lesson.result import Result
+from .model.checking import check_model
+from .model.model_report import Divergence, ModelReport, Step
 from .mutation.score import MutationScore, mutants
 from .near import assert_near, assert_near_zero
 from .probes.probe import Probe
@@ -19,18 +21,22 @@ from .verdict.rows import Row
 __all__ = [
     "CapsuleError",
     "Deviation",
+    "Divergence",
     "Evaluation",
     "Finding",
+    "ModelReport",
     "MutationScore",
     "ParityError",
     "Probe",
     "Report",
     "Result",
     "Row",
+    "Step",
     "assert_near",
     "assert_near_zero",
     "check",
     "check_mnist",
+    "check_model",
     "from_state_dict",
     "mutants",
     "register_rounding_rule",

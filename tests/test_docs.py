@@ -17,7 +17,9 @@ FOLDER = Path(__file__).parents[1] / "docs" / "examples"
 MANY = FOLDER / "many_processes.py"
 # The page of test suites has these two.
 RULES, COSTS = FOLDER / "test_my_rules.py", FOLDER / "what_a_check_costs.py"
-EXAMPLES = sorted(path for path in FOLDER.glob("*.py") if path not in (MANY, RULES, COSTS))
+# The page of ports has this one.
+PORT = FOLDER / "ported_model.py"
+EXAMPLES = sorted(path for path in FOLDER.glob("*.py") if path not in (MANY, RULES, COSTS, PORT))
 
 
 def blocks_of(page: str) -> list[str]:
@@ -109,6 +111,21 @@ def test_the_page_shows_every_example_as_it_is(root, page):
     assert set(shown) == {f"docs/examples/{example.name}" for example in EXAMPLES}
     for name, text in shown.items():
         assert text == (root / name).read_text(), f"{name} has changed"
+
+
+def test_the_page_of_ports_shows_its_example_and_what_it_says(root, tmp_path):
+    page = (root / "docs" / "port.md").read_text()
+    assert examples_on(page) == {"docs/examples/ported_model.py": PORT.read_text()}
+    done = subprocess.run([sys.executable, PORT], capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    _, _, shown = page.partition("<!-- output of docs/examples/ported_model.py -->")
+    shown = shown.split("```")[1].strip()
+    # The figures in the last digit, and how much of a bound is used, are each machine's.
+    plain = [
+        re.sub(r" +\d+%", " ", re.sub(r"at \[.*?original\.", "", " ".join(text.split())))
+        for text in (shown, done.stdout)
+    ]
+    assert plain[0] == plain[1] and "gelu(approximate=True)" in plain[0]
 
 
 def test_the_page_links_to_files_that_exist(root, page):

@@ -13,6 +13,7 @@ import jax
 import pytest
 
 from pullback.parity._check import CHECKS, DTYPES
+from pullback.parity.model.marks import Place
 from pullback.parity.report.data import Unjudged
 from pullback.parity.report.mistakes import Mistake
 from pullback.parity.verdict.diagnosis import Diagnosis
@@ -20,7 +21,7 @@ from pullback.parity.verdict.slopes import Estimate, Slope
 
 ROOMS = ("functional", "functional.experimental", "data", "parallel", "parity", "parity.roundoff")
 # What reports and evaluations are made of, beside the names of `parity` itself.
-PARTS = {f"{part.__module__}.{part.__name__}": part for part in (Diagnosis, Estimate, Mistake, Slope, Unjudged)}
+PARTS = {f"{part.__module__}.{part.__name__}": part for part in (Diagnosis, Estimate, Mistake, Place, Slope, Unjudged)}
 ELSEWHERE = {
     "pullback.cli.pytest_plugin.Parity",
     "pullback.cli.pytest_plugin.parity",

@@ -150,6 +150,7 @@ ROOMS = {
     "_check": {"roundoff", "case", "verdict", "probes", "report"},
     "mutation": {"case", "verdict", "probes"},
     "capsule": {"_check", "case", "probes", "report", "verdict"},
+    "model": {"case", "report", "roundoff", "verdict"},
     "lesson": {"_check", "roundoff", "case", "verdict", "probes", "report"},
     "near": {"case"},
     "state_dict": {"case"},

@@ -11,7 +11,7 @@ from .data import ReportData
 class ParityError(AssertionError):
     """The report says no: its text is the message, and `report` is the report itself."""
 
-    def __init__(self, report: "Report"):
+    def __init__(self, report: Any):
         super().__init__(f"\n{report}")
         self.report = report
 

@@ -103,13 +103,18 @@ def _erf_slip(x, e):
     return np.minimum(e * 2 / np.sqrt(np.pi) * np.exp(-(_nearest(x, e) ** 2)), 2)
 
 
+def _exp_slip(x, e):
+    # A mask of -3e38 has an error of 1e22: there exp(x) is 0, and exp(e) infinite.
+    return np.where(e < 1, np.exp(x) * np.expm1(e), np.exp(x + e) - np.exp(x))
+
+
 LOG_2 = np.log(2)
 
 ELEMENTARY = {
-    "exp": Elementary(np.exp, lambda x, e: np.exp(x) * np.expm1(e)),
+    "exp": Elementary(np.exp, _exp_slip),
     # Twice: log 2 is rounded as well as its product.
-    "exp2": Elementary(np.exp2, lambda x, e: np.exp2(x) * np.expm1(LOG_2 * e), lambda x: 2 * LOG_2 * x),
-    "expm1": Elementary(np.expm1, lambda x, e: np.exp(x) * np.expm1(e)),
+    "exp2": Elementary(np.exp2, lambda x, e: _exp_slip(LOG_2 * x, LOG_2 * e), lambda x: 2 * LOG_2 * x),
+    "expm1": Elementary(np.expm1, _exp_slip),
     "log": Elementary(np.log, _log_slip),
     # In jax from 0.11 on; before, the logarithm was divided. A constant may be rounded, and the product with it.
     "log2": Elementary(np.log2, lambda x, e: _log_slip(x, e) / LOG_2, lambda x: np.full(np.shape(x), 2.0)),

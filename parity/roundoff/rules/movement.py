@@ -111,7 +111,7 @@ def _padded(array: Reals, filling: Reals, config: Any) -> Reals:
     return padded[tuple(slice(max(-low, 0), size - max(-high, 0)) for size, (low, high, _) in ends)]
 
 
-COLLECTIVES = ("psum", "psum_invariant", "pmax", "pmin", "pvary", "pbroadcast", "device_put")
+COLLECTIVES = ("psum_invariant", "pmax", "pmin", "pvary", "pbroadcast", "device_put")
 
 
 def _alone(rounding: Rounding, eqn: Any, *inputs: Bounded) -> Any:

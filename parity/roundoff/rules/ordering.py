@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bounded import Bounded, Reals, Rounding, Rule, error_of, is_real
+from ..bounded import Bounded, Reals, Rounding, Rule, error_of, is_real, total
 from ..estimates import fallback, in_double
 from .comparisons import rising
 
@@ -116,7 +116,11 @@ def _pooled(rounding: Rounding, eqn: Any, x: Bounded, operand: Bounded) -> Bound
     if not certain:
         return Bounded(value, np.full(value.shape, np.inf))
     carried = None if x.error is None else in_double(eqn, x.error, operand.value)[0]
-    return rounding.rounded(eqn, value, carried, math.prod(eqn.params["window_dimensions"]) - 1)
+    if eqn.primitive.name == "select_and_scatter_add":  # where windows overlap, a sum, and its terms may cancel
+        absolute, terms = (in_double(eqn, each, operand.value)[0] for each in (np.abs(x.value), np.ones(x.value.shape)))
+        u = rounding.u_of(eqn.outvars[0].aval.dtype)
+        carried = total(carried, np.expm1(np.maximum(terms - 1, 0) * math.log1p(u)) * absolute)
+    return rounding.rounded(eqn, value, carried)
 
 
 def _selects_alike(eqn: Any, x: Reals, operand: Bounded) -> bool:

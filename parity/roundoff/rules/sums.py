@@ -128,8 +128,18 @@ def _sum_by(rounding, eqn, sums: Callable[..., Reals], inputs: Sequence[Bounded]
     return _sum(rounding, eqn, value, sums(*sizes), terms, carried, alike=alike_of(last_place))
 
 
+def _psum(rounding, eqn, *inputs):
+    """Of a vmap: over axes of the arrays. Of a mesh: one device sums with itself, as only such a mesh is entered."""
+    axes = tuple(axis for axis in eqn.params["axes"] if isinstance(axis, int))
+    found = [_sum_over(axes, rounding, eqn, x) if axes else x for x in inputs]
+    return found if eqn.primitive.multiple_results else found[0]
+
+
 def _reduce_sum(rounding, eqn, x):
-    axes = tuple(eqn.params["axes"])
+    return _sum_over(tuple(eqn.params["axes"]), rounding, eqn, x)
+
+
+def _sum_over(axes: tuple[int, ...], rounding, eqn, x):
     terms = math.prod(x.value.shape[axis] for axis in axes)
     alike = functools.partial(most_alike, x.value, axes)
     return _sum_by(rounding, eqn, lambda array: array.sum(axes), [x], terms, alike)
@@ -215,6 +225,7 @@ def _scatter_add(rounding, eqn, into, indices, updates):
 RULES: dict[str, Rule] = {
     "dot_general": _dot_general,
     "conv_general_dilated": _convolution,
+    "psum": _psum,
     "reduce_sum": _reduce_sum,
     "cumsum": _cumsum,
     "reduce_window_sum": _reduce_window_sum,

@@ -83,6 +83,23 @@ def test_pooling_and_its_gradient():
     assert (known[0, :2] >= 14).all() and known[2:].max() < 1e-4
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_overlapping_windows_give_back_may_cancel(seed):
+    """The cotangents of a max pool of 3 with stride 2 are summed: their sizes count, not that of the sum."""
+    rng = np.random.default_rng(seed)
+    x, y_bar = (rng.standard_normal(shape).astype(np.float32) for shape in ((1, 32, 32, 8), (1, 15, 15, 8)))
+
+    def x_bar(x, y_bar):
+        def pool(x):
+            return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "VALID")
+
+        return jax.vjp(pool, x)[1](y_bar)[0]
+
+    want = bound(x_bar, x, y_bar)
+    assert (np.abs(np.asarray(jax.jit(x_bar)(x, y_bar)) - want.values) <= want.errors).all()
+    assert want.errors.max() < 50 * U  # three additions of four numbers below 4
+
+
 @pytest.mark.parametrize("place", [jnp.argmax, jnp.argmin])
 def test_places_are_exact_unless_they_are_in_doubt(place):
     x = np.array([[1, 5, 2], [3, 4, 8]], np.float32)

@@ -328,3 +328,15 @@ def test_fourier_transforms(name):
     assert want.fallbacks == () and (off <= want.errors).all()
     spread = rounding_bounds(TRANSFORMS[name], z, dtype=F32, sampled=True).errors
     assert (off <= spread).all() and np.median(spread) < 1e-4 * np.abs(want.values).max()
+
+
+def test_a_sum_over_the_axis_of_a_vmap():
+    x = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+
+    def centred(x):
+        return jax.vmap(lambda row: row - jax.lax.pmean(row, "batch"), axis_name="batch")(x)
+
+    for fun in (centred, jax.grad(lambda x: (centred(x) ** 3).sum())):
+        want = rounding_bounds(fun, x, dtype=jnp.float32)
+        got = np.asarray(jax.jit(fun)(x), np.float64)
+        assert (np.abs(got - want.values) <= want.errors).all() and want.errors.max() < 1e-4

@@ -1,0 +1,188 @@
+"""What was found of a port, layer by layer: the first divergence on top, then the tree."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..report.report import ParityError
+from ..report.text import NARROW, NOTEBOOK, WIDE
+from ..verdict.deviation import Deviation
+from . import model_text
+from .marks import STATISTICS, Place
+
+
+@dataclass(frozen=True)
+class Step:
+    """One comparison: what reaches a mark, computed by the port from the original's values at the marks before it."""
+
+    place: Place
+    """Where. For the gradient of a parameter the role is the parameter's name."""
+    dtype: str
+    """In which arithmetic."""
+    deviation: Deviation
+    """How far the port is off."""
+    index: tuple[int, ...]
+    """Where it is furthest off, in the port's layout."""
+    port: float
+    """The port's value there."""
+    original: float
+    """The original's."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the port agrees."""
+        return self.deviation.problem is None
+
+    @property
+    def what(self) -> str:
+        """`output`, `input`, `gradient of the input`, `gradient of kernel`, ..."""
+        number = f" {self.place.leaf}" if self.place.leaf else ""
+        words = {"in": f"input{number}", "out": f"output{number}"}
+        word = words.get(self.place.role, self.place.role)
+        return f"gradient of {'the ' * (self.place.role in words)}{word}" if self.place.backward else word
+
+
+class Divergence(NamedTuple):
+    """The first step that is wrong."""
+
+    path: str
+    """The layer whose output, or whose input, is the first that differs; "" is the model itself."""
+    step: Step
+    """The comparison itself: which array, how far it is off, and both values."""
+    before: str | None
+    """The last layer before it whose output agrees, where it is an input that differs: the error lies between them."""
+    hint: str
+    """What it looks like, or ""."""
+
+    def __str__(self) -> str:
+        step = self.step
+        way = "backward" if step.place.backward else "forward"
+        off = f"{step.deviation.max_abs:.2g} off ({step.deviation.relative:.1g} of the largest)"
+        if not np.isfinite(step.deviation.max_abs):
+            off = f"wrong ({step.deviation.problem})"
+        where = f" at [{', '.join(map(str, step.index))}]" if step.index else ""
+        text = f"{self.path or 'the model itself'}, {way}: its {step.what} is {off}{where}"
+        text += "." if np.isnan(step.port) else f": {step.port:.9g} in the port, {step.original:.9g} in the original."
+        if step.place.role == "in" and not step.place.backward:
+            agrees = f"The output of {self.before} agrees" if self.before else "The inputs of the model are the same"
+            text += f" {agrees}, so the error lies between them."
+        elif step.place.role in ("out", *STATISTICS.values()) and not step.place.backward:
+            text += " Its input agrees."
+        elif not step.place.backward:
+            text += " The optimizer was given the original's own parameters and gradients."
+        else:
+            text += " It was given the original's own values and cotangents."
+        return text + (f" It looks like {self.hint}." if self.hint else "")
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """A port held against its original, layer by layer."""
+
+    framework: str
+    """What the port is written in."""
+    steps: list[Step]
+    """Every comparison, in the order of execution, first in float64, then in the port's own dtype, then backward."""
+    pairs: dict[str, str]
+    """Layer of the port -> layer of the original."""
+    classes: dict[str, str]
+    """Layer of the port -> the name of its class, of those too that have no counterpart."""
+    original: str
+    """The name of the original's class."""
+    order: list[str]
+    """The port's layers, in the order in which they began."""
+    unmapped: dict[str, list[str]]
+    """`port` and `original`: parameters and buffers that only that side has."""
+    weights_differ: list[str] = field(default_factory=list)
+    """Parameters of the port whose values are not the original's."""
+    hints: dict[Place, str] = field(default_factory=dict)
+    """What a wrong step looks like."""
+    dtype: str = "float32"
+    """The port's own arithmetic."""
+
+    @property
+    def first_divergence(self) -> Divergence | None:
+        """Where the port is wrong first; None where it agrees."""
+        step = next((step for step in self.steps if not step.ok), None)
+        if step is None:
+            return None
+        before = None
+        for other in self.steps:
+            if other is step:
+                break
+            if other.place.role == "out" and not other.place.backward and other.dtype == step.dtype:
+                before = other.place.path
+        return Divergence(step.place.path, step, before, self.hints.get(step.place, ""))
+
+    @property
+    def ok(self) -> bool:
+        """Whether every step agrees, and every parameter has its counterpart."""
+        return not any(self.unmapped.values()) and all(step.ok for step in self.steps)
+
+    @property
+    def exit_code(self) -> int:
+        """0: the port agrees; 1: it differs; 3: something has no counterpart, and so was not judged."""
+        if not all(step.ok for step in self.steps):
+            return 1
+        return 3 if any(self.unmapped.values()) else 0
+
+    def raise_if_failed(self) -> None:
+        """Raises ParityError, an AssertionError that shows the report, unless it is ok."""
+        if not self.ok:
+            raise ParityError(self)
+
+    def to_html(self) -> str:
+        """One self-contained HTML page: the first divergence, and the tree of layers."""
+        from .model_page import as_page
+
+        return as_page(self)
+
+    def _repr_html_(self) -> str:
+        shown = escape("\n".join(line.text for line in model_text.lines(self, NOTEBOOK)))
+        return f'<pre style="overflow-x:auto;white-space:pre;line-height:normal;font-family:monospace">{shown}</pre>'
+
+    def __str__(self) -> str:
+        width = max(NARROW, shutil.get_terminal_size((WIDE, 24)).columns)
+        return "\n".join(line.text for line in model_text.lines(self, width))
+
+    def __repr__(self) -> str:
+        return f"<ModelReport {model_text.verdict(self)} print(report) shows the tree>"
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """The report with colours: rich calls this, and who has no rich never does."""
+        from rich.text import Text
+
+        yield from (Text(line.text, line.style) for line in model_text.lines(self, options.max_width))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        first = self.first_divergence
+        return {
+            "schema": 1,
+            "ok": self.ok,
+            "framework": self.framework,
+            "first_divergence": None if first is None else {"path": first.path, "text": str(first), "hint": first.hint},
+            "pairs": self.pairs,
+            "unmapped": self.unmapped,
+            "weights_differ": self.weights_differ,
+            "steps": [
+                {
+                    "path": step.place.path,
+                    "what": step.what,
+                    "call": step.place.call,
+                    "dtype": step.dtype,
+                    "ok": step.ok,
+                    "problem": step.deviation.problem,
+                    "max_abs": step.deviation.max_abs,
+                    "bound_used": step.deviation.budget,
+                    "index": list(step.index),
+                    "port": step.port,
+                    "original": step.original,
+                }
+                for step in self.steps
+            ],
+        }

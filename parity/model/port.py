@@ -1,0 +1,240 @@
+"""The port: whatever framework it is written in, a function of named parameters and inputs, with its layers marked."""
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .calls import Calls
+from .marks import LOSS, STATISTICS, mark
+from .trees import flattened, nested
+
+
+@dataclass(frozen=True)
+class Port:
+    """A model in jax, taken apart."""
+
+    framework: str
+    params: dict[str, Any]
+    """`block1.fc1.kernel` -> its values: parameters, and what is state (running statistics)."""
+    frozen: frozenset[str]
+    """Which of them are state, and get no gradient."""
+    run: Callable[..., Any]
+    """`run(params, calls, *inputs) -> outputs`: marks the layers, and notes their calls."""
+    given: bool
+    """Whether the user gave the values beside the model, and means them."""
+
+    def with_loss(self, loss: Callable[..., Any]) -> "Port":
+        """The same with a loss of the model's output as its last layer, and as its only output."""
+
+        def run(params: Any, calls: Calls, *inputs: Any) -> Any:
+            return calls.marked(loss, LOSS, loss, (self.run(params, calls, *inputs),), {})
+
+        return replace(self, run=run)
+
+
+def take_apart(port: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Port:
+    """The port of any kind that is understood. Raises TypeError for what is none of them."""
+    nn, nnx = _loaded("flax.linen"), _loaded("flax.nnx")
+    equinox = _loaded("equinox")
+    is_pair = isinstance(port, tuple) and len(port) == 2
+    module, values = port if is_pair else (port, None)
+    if nn is not None and isinstance(module, nn.Module):
+        return _linen(nn, module, values, inputs, kwargs)
+    if nnx is not None and isinstance(module, nnx.Module):
+        return _nnx(nnx, module, kwargs)
+    if equinox is not None and isinstance(module, equinox.Module):
+        if values is None or isinstance(values, equinox.nn.State):
+            return _equinox(equinox, module, values, kwargs)
+    if is_pair and callable(module):
+        return _function(module, values, kwargs)
+    known = (
+        "a flax module, an equinox module, (flax module, its variables), (equinox module, its state) "
+        "or (function, its parameters)"
+    )
+    raise TypeError(f"port must be {known}; got {_described(port)}")
+
+
+def _described(port: Any) -> str:
+    if isinstance(port, tuple):
+        return f"a tuple of {', '.join(type(each).__name__ for each in port)}"
+    is_torch = type(port).__module__.startswith("torch") or hasattr(port, "state_dict")
+    return type(port).__name__ + (" (the original comes second)" if is_torch else "")
+
+
+def _loaded(name: str) -> Any:
+    """The module, where somebody has imported it: else there is none of its models."""
+    return sys.modules.get(name)
+
+
+def _linen(nn: Any, module: Any, variables: Any, inputs: Any, kwargs: Any) -> Port:
+    given = variables is not None
+    if module.scope is not None:
+        module, bound = module.unbind()
+        variables, given = (bound, True) if variables is None else (variables, True)
+    if variables is None:
+        variables = module.init(jax.random.key(0), *inputs, **kwargs)
+    tree = {name: _plain(part) for name, part in dict(variables).items()}
+    params = flattened(tree.get("params", {}))
+    state = {name: part for name, part in tree.items() if name != "params"}
+    frozen = flattened(state)
+
+    def run(values: dict[str, Any], calls: Calls, *args: Any) -> Any:
+        def interceptor(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+            if context.method_name != "__call__":
+                return call(*args, **kwargs)
+            return calls.marked(context.module, ".".join(context.module.path), call, args, kwargs)
+
+        rebuilt = {"params": nested({name: values[name] for name in params})}
+        for name, part in nested({f"{kind}.{name}": values[name] for name, kind in kinds.items()}).items():
+            rebuilt[name] = part
+        with nn.intercept_methods(interceptor):
+            y, updated = module.apply(rebuilt, *args, mutable=list(state), **kwargs)
+        _mark_statistics(calls, flattened(_plain(updated.get("batch_stats", {}))))
+        return y
+
+    kinds = {name.partition(".")[2]: name.partition(".")[0] for name in frozen}
+    values = {**params, **{name.partition(".")[2]: leaf for name, leaf in frozen.items()}}
+    return Port("flax linen", values, frozenset(kinds), run, given)
+
+
+def _nnx(nnx: Any, module: Any, kwargs: Any) -> Port:
+    graph, params, rest = nnx.split(module, nnx.Param, ...)
+    named = [(".".join(map(str, path)), leaf) for path, leaf in nnx.to_flat_state(params)]
+    other = [(".".join(map(str, path)), leaf) for path, leaf in nnx.to_flat_state(rest)]
+    arrays = {name: leaf.get_value() for name, leaf in [*named, *other]}
+    values = {name: leaf for name, leaf in arrays.items() if jnp.issubdtype(leaf.dtype, jnp.inexact)}
+
+    def run(values: dict[str, Any], calls: Calls, *args: Any) -> Any:
+        def filled(state: Any, pairs: Any) -> Any:
+            replaced = [(path, leaf.replace(values.get(name, leaf.get_value()))) for (path, leaf), (name, _) in
+                        zip(nnx.to_flat_state(state), pairs, strict=True)]  # fmt: skip
+            return nnx.from_flat_state(replaced)
+
+        rebuilt = nnx.merge(graph, filled(params, named), filled(rest, other))
+        paths = {id(part): ".".join(map(str, path)) for path, part in nnx.iter_modules(rebuilt)}
+        with _calls_marked(rebuilt, paths, [part for _, part in nnx.iter_modules(rebuilt)], calls):
+            y = rebuilt(*args, **kwargs)
+        updated = nnx.to_flat_state(nnx.state(rebuilt, nnx.BatchStat))
+        _mark_statistics(calls, {".".join(map(str, path)): leaf.get_value() for path, leaf in updated})
+        return y
+
+    frozen = frozenset(name for name, _ in other if name in values)
+    return Port("flax nnx", values, frozen, run, False)
+
+
+def _equinox(equinox: Any, module: Any, state: Any, kwargs: Any) -> Port:
+    arrays, static = equinox.partition(module, equinox.is_inexact_array)
+    leaves, tree = jax.tree_util.tree_flatten_with_path(arrays)
+    params = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    names = list(params)  # jax sorts a dict
+    kept = {} if state is None else _statistics(equinox, module, state)
+
+    def run(values: dict[str, Any], calls: Calls, *args: Any) -> Any:
+        rebuilt = equinox.combine(jax.tree.unflatten(tree, [values[name] for name in names]), static)
+        found = dict(_parts(equinox, rebuilt, ""))
+        paths = {id(part): path for path, part in found.items()}
+        given = jax.tree.map(lambda x: x, state)  # equinox lets a state be set once
+        for path, index in _indices(equinox, module):
+            if given is not None:
+                given = given.set(index, tuple(values[f"{path}.{name}".lstrip(".")] for name in STATISTICS))
+        with _calls_marked(rebuilt, paths, list(found.values()), calls):
+            if given is None:
+                return rebuilt(*args, **kwargs)
+            y, updated = rebuilt(*args, given, **kwargs)
+        _mark_statistics(calls, _statistics(equinox, module, updated))
+        return y
+
+    return Port("equinox", {**params, **kept}, frozenset(kept), run, False)
+
+
+def _indices(equinox: Any, module: Any) -> Iterator[tuple[str, Any]]:
+    """Each batch norm's path, and where in the state its mean and variance are."""
+    for path, part in _parts(equinox, module, ""):
+        if isinstance(part, equinox.nn.BatchNorm):
+            yield path, part.ema_state_index if part.mode == "ema" else part.batch_state_index
+
+
+def _statistics(equinox: Any, module: Any, state: Any) -> dict[str, Any]:
+    """The running statistics that equinox keeps beside the module, by the names that torch has for them."""
+    return {
+        f"{path}.{name}".lstrip("."): array
+        for path, index in _indices(equinox, module)
+        for name, array in zip(STATISTICS, state.get(index), strict=True)
+    }
+
+
+def _parts(equinox: Any, part: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """A module and those in its fields, lists and dicts, each with its path."""
+    if isinstance(part, equinox.Module):
+        yield path, part
+        inside = vars(part).items()
+    elif isinstance(part, (list, tuple)):
+        inside = enumerate(part)
+    elif isinstance(part, dict):
+        inside = part.items()
+    else:
+        return
+    for name, each in inside:
+        yield from _parts(equinox, each, f"{path}.{name}" if path else str(name))
+
+
+def _function(fun: Callable[..., Any], params: Any, kwargs: Any) -> Port:
+    leaves, tree = jax.tree_util.tree_flatten_with_path(params)
+    values = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    names = list(values)  # jax sorts a dict
+
+    def run(values: dict[str, Any], calls: Calls, *args: Any) -> Any:
+        rebuilt = jax.tree.unflatten(tree, [values[name] for name in names])
+        return calls.marked(fun, "", functools.partial(fun, rebuilt, **kwargs), args, {})
+
+    return Port("function", values, frozenset(), run, True)
+
+
+@contextlib.contextmanager
+def _calls_marked(model: Any, paths: dict[int, str], parts: list[Any], calls: Calls) -> Iterator[None]:
+    """While this is open, the `__call__` of each part's class marks its arrays; a part that is not known is let be."""
+    own = {type(part): type(part).__call__ for part in parts if "__call__" in _names(type(part))}
+
+    def watching(call: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(call)
+        def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if id(self) not in paths:
+                return call(self, *args, **kwargs)
+            return calls.marked(self, paths[id(self)], functools.partial(call, self), args, kwargs)
+
+        return watched
+
+    try:
+        for kind, call in own.items():
+            type.__setattr__(kind, "__call__", watching(call))
+        yield
+    finally:
+        for kind, call in own.items():
+            type.__setattr__(kind, "__call__", call)
+
+
+def _mark_statistics(calls: Calls, updated: dict[str, Any]) -> None:
+    """Marks what the batch norms have made of their running statistics."""
+    order = {path: i for i, path in enumerate(calls.counts)}
+    for name in sorted(updated, key=lambda name: order.get(name.rpartition(".")[0], -1)):
+        path, _, last = name.rpartition(".")
+        role = STATISTICS.get({"mean": "running_mean", "var": "running_var"}.get(last, last))
+        if role is not None:
+            calls.statistics.append(mark(updated[name], path, role, 0, 0))
+
+
+def _names(kind: type) -> set[str]:
+    return {name for base in kind.__mro__ if base is not object for name in vars(base)}
+
+
+def _plain(tree: Any) -> Any:
+    """Dicts and arrays, of what flax may have wrapped them in."""
+    if isinstance(tree, Mapping):
+        return {name: _plain(part) for name, part in tree.items()}
+    return getattr(tree, "value", tree)

@@ -1,0 +1,102 @@
+"""One step at a time: the port is fed the original's values at every layer, so that each step is judged by itself.
+
+The port is traced once, gradients included, with marks at its layers. The trace is walked in float64; at each mark the
+value that the port has computed is noted, and the original's value goes on in its place. So what reaches the next mark
+was computed from the original's numbers by one layer, or by what lies between two layers, and its bound is that deep.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import jaxprs_in_params
+
+from ..roundoff.bounded import Bounded, Rounding, error_of
+from ..roundoff.interpreter import evaluate, inner_call, is_call, scan, walk
+from ..roundoff.products import cpu
+from .marks import Place, mark_p, met_by
+
+
+class Met(NamedTuple):
+    """What the port computed at a mark, from the original's values at the marks before it."""
+
+    value: np.ndarray
+    error: np.ndarray
+    """How far rounding may have moved it."""
+
+
+Given: TypeAlias = Callable[[Place, np.ndarray], "np.ndarray | None"]
+"""(a mark, what the port computed there) -> the original's value; None where the port's goes on."""
+
+
+class Walk(NamedTuple):
+    """One walk through the trace."""
+
+    met: dict[Place, Met]
+    """At each mark, in the order in which they were met."""
+    outputs: list[Met]
+
+
+def walked(closed: Any, args: Any, given: Given, rounding: Rounding) -> Walk:
+    """The trace in float64, with a bound on the rounding of each step."""
+    met: dict[Place, Met] = {}
+
+    def meet(place: Place, x: Bounded) -> Bounded:
+        place = _own(place, met)
+        met[place] = Met(np.asarray(x.value), np.asarray(error_of(x), np.float64))
+        value = given(place, met[place].value)
+        return x if value is None else Bounded(value, None)
+
+    inputs = [rounding.argument(leaf) for leaf in jax.tree.leaves(args)]
+    with np.errstate(all="ignore"), jax.default_device(cpu()), met_by(meet):
+        found = evaluate(rounding, closed, inputs)
+    return Walk(met, [Met(np.asarray(x.value), np.asarray(error_of(x), np.float64)) for x in found])
+
+
+def _own(place: Place, met: Mapping[Place, Any]) -> Place:
+    """A mark in a loop is met again and again: each time is a call of its own."""
+    while place in met:
+        place = place._replace(call=place.call + 1)
+    return place
+
+
+def ran(closed: Any, args: Any, forced: Mapping[Place, np.ndarray]) -> Walk:
+    """The same as jax computes it, compiled, in the trace's own dtypes; without bounds."""
+    order: list[Place] = []
+
+    @jax.jit
+    def run(args: Any, values: list[Any]) -> Any:
+        given, met = dict(zip(forced, values, strict=True)), {}
+
+        def apply(eqn: Any, inputs: list[Any]) -> list[Any]:
+            if eqn.primitive is mark_p and not eqn.params["tangent"]:
+                place = _own(eqn.params["place"], met)
+                met[place] = inputs[0]
+                return [given.get(place, inputs[0])]
+            if is_call(eqn) and eqn.primitive.name != "pallas_call":
+                return inside(*inner_call(eqn, inputs))
+            if eqn.primitive.name == "scan" and _is_marked(eqn):
+                return scan(eqn, inputs, inside, lambda x, i: x[i], lambda rows, aval: jnp.stack(rows))
+            outputs = eqn.primitive.bind(*inputs, **eqn.params)
+            return list(outputs) if eqn.primitive.multiple_results else [outputs]
+
+        def inside(jaxpr: Any, inputs: Any) -> list[Any]:
+            return walk(jaxpr, list(getattr(jaxpr, "consts", ())), list(inputs), lambda atom: atom.val, apply)
+
+        outputs = inside(closed, args)
+        order[:] = met
+        return list(met.values()), outputs
+
+    met, outputs = run(jax.tree.leaves(args), list(forced.values()))
+    unknown = np.zeros(())
+    each = {place: Met(np.asarray(x), unknown) for place, x in zip(order, met, strict=True)}
+    return Walk(each, [Met(np.asarray(x), unknown) for x in outputs])
+
+
+def _is_marked(eqn: Any) -> bool:
+    """Whether there are marks in what an equation calls."""
+    return any(
+        inner.primitive is mark_p or _is_marked(inner) for jaxpr in jaxprs_in_params(eqn.params) for inner in jaxpr.eqns
+    )

@@ -1,0 +1,50 @@
+import json
+
+import pytest
+
+from pullback import parity
+
+
+@pytest.fixture
+def wrong(nets):
+    return parity.check_model(nets.Dense(between=lambda x: 2.5 * x), nets.linear_layers(), (nets.ROWS,))
+
+
+def test_the_verdict_and_the_exit_code(nets, wrong):
+    assert (wrong.ok, wrong.exit_code) == (False, 1)
+    with pytest.raises(parity.ParityError, match="First divergence: second, forward"):
+        wrong.raise_if_failed()
+    right = parity.check_model(nets.Dense(), nets.linear_layers(), (nets.ROWS,))
+    right.raise_if_failed()
+    assert "PASS" in repr(right) and "FAIL" in repr(wrong)
+
+
+def test_what_only_one_side_has_is_not_agreement(nets):
+    import torch
+
+    class More(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.table = nets.linear_layers(), torch.nn.Parameter(torch.ones(3))
+
+        def forward(self, x):
+            return self.net(x)
+
+    report = parity.check_model(nets.Dense(), More(), (nets.ROWS,))
+    assert report.unmapped == {"port": [], "original": ["table"]} and (report.ok, report.exit_code) == (False, 3)
+
+
+def test_as_plain_data(wrong):
+    data = json.loads(json.dumps(wrong.to_dict(), allow_nan=False))
+    assert data["first_divergence"]["path"] == "second" and not data["ok"]
+    assert len(data["steps"]) == len(wrong.steps) and {step["dtype"] for step in data["steps"]} == {
+        "float64",
+        "float32",
+    }
+
+
+def test_the_sentence_names_both_sides_and_both_values(wrong):
+    first = wrong.first_divergence
+    assert first is not None
+    assert str(first).startswith("second, forward: its input is ") and "The output of first agrees" in str(first)
+    assert f"{first.step.port:.9g} in the port, {first.step.original:.9g} in the original" in str(first)
