@@ -1,10 +1,12 @@
 """A port's report as one HTML page that needs nothing beside it: the first divergence, and the tree of layers."""
 
+import html
 from collections.abc import Iterable
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from pullback.names import printable
 
 from ..report.page import STYLE, TITLES
 from ..report.sections import STATES
@@ -26,12 +28,12 @@ def as_page(report: "ModelReport") -> str:
     """The page as text; the same for the same report."""
     kind, sign = STATES[report.exit_code]
     first = report.first_divergence
-    parts = [f'<h1 class="{kind}"><span aria-hidden="true">{sign}</span> {escape(model_text.verdict(report))}</h1>']
+    parts = [f'<h1 class="{kind}"><span aria-hidden="true">{sign}</span> {_text(model_text.verdict(report))}</h1>']
     if first is not None:
-        parts.append(f"<h2>First divergence</h2>\n<p>{escape(str(first))}</p>")
+        parts.append(f"<h2>First divergence</h2>\n<p>{_text(str(first))}</p>")
     parts += [
         _unmapped(report),
-        f"<h2>Layer by layer</h2>\n<p>{escape(model_text.how_to_read(report))}</p>",
+        f"<h2>Layer by layer</h2>\n<p>{_text(model_text.how_to_read(report))}</p>",
         _tree(report),
     ]
     body = "\n".join(part for part in parts if part)
@@ -42,13 +44,13 @@ def as_page(report: "ModelReport") -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{TITLES[report.exit_code]}: {escape(subject)} - pullback check_model</title>
+<title>{TITLES[report.exit_code]}: {_text(subject)} - pullback check_model</title>
 <style>
 {STYLE}{BARS}</style>
 </head>
 <body>
 <main>
-<p class="above">pullback check_model: {escape(subject)}</p>
+<p class="above">pullback check_model: {_text(subject)}</p>
 {body}
 </main>
 </body>
@@ -56,14 +58,18 @@ def as_page(report: "ModelReport") -> str:
 """
 
 
+def _text(text: str) -> str:
+    return html.escape(printable(text))
+
+
 def _unmapped(report: "ModelReport") -> str:
     items = [
-        f"<li>Only the {side} has {escape(', '.join(names))}. This was not compared.</li>"
+        f"<li>Only the {side} has {_text(', '.join(names))}. This was not compared.</li>"
         for side, names in report.unmapped.items()
         if names
     ]
     if report.weights_differ:
-        names = escape(", ".join(report.weights_differ))
+        names = _text(", ".join(report.weights_differ))
         items.append(f"<li>These of the port's own weights are not the original's: {names}.</li>")
     return f"<h2>Parameters</h2>\n<ul>{''.join(items)}</ul>" if items else ""
 
@@ -73,18 +79,18 @@ def _tree(report: "ModelReport") -> str:
     for path in report.order:
         steps = [step for step in report.steps if step.place.path == path]
         depth = path.count(".") + 1 if path else 0
-        name = escape(path.rpartition(".")[2] or "the model")
+        name = _text(path.rpartition(".")[2] or "the model")
         exact = [step for step in steps if step.dtype == "float64"]
         cells = [
-            escape(report.classes.get(path, "")),
-            escape(report.pairs.get(path, "none")) or "the model",
+            _text(report.classes.get(path, "")),
+            _text(report.pairs.get(path, "none")) or "the model",
             _mark(step for step in exact if not step.place.backward),
             _mark(step for step in exact if step.place.backward),
             _bar([step for step in steps if step.dtype != "float64"]),
             _worst(exact),
         ]
         row = "".join(f"<td>{cell}</td>" for cell in cells)
-        rows.append(f'<tr><th scope="row" style="--depth:{depth}" title="{escape(path)}">{name}</th>{row}</tr>')
+        rows.append(f'<tr><th scope="row" style="--depth:{depth}" title="{_text(path)}">{name}</th>{row}</tr>')
     titles = (
         "layer of the port",
         "class",
@@ -94,7 +100,7 @@ def _tree(report: "ModelReport") -> str:
         f"{report.dtype}: bound used",
         "worst in float64",
     )
-    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
+    head = "".join(f'<th scope="col">{_text(title)}</th>' for title in titles)
     body = "\n".join(rows)
     return f"""<div class="wide" tabindex="0" role="region" aria-label="Layer by layer">
 <table class="leaves tree">
@@ -125,7 +131,7 @@ def _worst(steps: list["Step"]) -> str:
         return ""
     step = max(known, key=lambda step: (not step.ok, step.deviation.budget))
     return (
-        f"{escape(step.what)}, {figure(step.deviation.relative)} of the largest"
+        f"{_text(step.what)}, {figure(step.deviation.relative)} of the largest"
         if step.deviation.relative
         else "nothing"
     )

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from pullback.names import printable
+
 from ..report.grid import Column, Grid, Line
 from ..report.words import hung, listed, percent
 
@@ -14,7 +16,11 @@ SHOWN = 12
 
 
 def lines(report: "ModelReport", width: int) -> Iterator[Line]:
-    """The report in `width` characters, as far as the names of layers allow that."""
+    """The report in `width` characters, as far as the names of layers allow that; control characters are escaped."""
+    return (Line(printable(line.text), line.style) for line in _lines(report, width))
+
+
+def _lines(report: "ModelReport", width: int) -> Iterator[Line]:
     yield Line("pullback check_model", "bold")
     yield from _hung("  port        ", f"{report.classes['']} ({report.framework}), {len(report.order)} layers", width)
     yield from _hung("  original    ", f"{report.original} (torch), in float64", width)

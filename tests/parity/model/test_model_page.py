@@ -30,8 +30,10 @@ def test_names_are_text(nets):
     class Odd(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return nn.Dense(3, name="<b>")(nn.relu(nn.Dense(8, name="[red]")(x)))
+            return nn.Dense(3, name="<b>")(nn.relu(nn.Dense(8, name="[red]\x1b")(x)))
 
     report = parity.check_model(Odd(), nets.linear_layers(), (nets.ROWS,), grads=False)
     assert "&lt;b&gt;" in report.to_html() and "<b>" not in report.to_html()
     assert "&lt;b&gt;" in report._repr_html_() and "[red]" in str(report)
+    assert "\x1b" not in str(report) and "\\x1b" in str(report)
+    assert "\x1b" not in report.to_html()
