@@ -18,7 +18,7 @@ import pytest
 from pullback.names import printable
 
 if TYPE_CHECKING:
-    from pullback.parity import Report
+    from pullback.parity import ModelReport, Report
 
 SCHEMA = 1
 """Of the file that --parity-report writes; each report in it carries its own."""
@@ -32,29 +32,36 @@ class Parity:
 
     check: Callable[..., "Report"]
     """`pullback.parity.check`, with its arguments. Returns the report, or raises ParityError if that is not ok."""
+    check_model: Callable[..., "ModelReport"]
+    """`pullback.parity.check_model`, in the same way."""
 
 
 @pytest.fixture
 def parity(request: pytest.FixtureRequest) -> Parity:
     """`parity.check(rule, *args, reference=..., torch=...)`: fails the test, with the report, unless all agree."""
-    from pullback.parity import check
+    from pullback.parity import check, check_model
 
-    @functools.wraps(check)
-    def checked(*args: Any, **options: Any) -> "Report":
-        report = check(*args, **options)
-        _keep(request.node, report)
-        report.raise_if_failed()
-        return report
+    def kept(checker: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(checker)
+        def checked(*args: Any, **options: Any) -> Any:
+            report = checker(*args, **options)
+            _keep(request.node, report)
+            report.raise_if_failed()
+            return report
 
-    return Parity(checked)
+        return checked
+
+    return Parity(kept(check), kept(check_model))
 
 
-def _keep(item: pytest.Item, report: "Report") -> None:
+def _keep(item: pytest.Item, report: Any) -> None:
     """The report for --parity-report, its figures for JUnit; of several checks in a test, one after the other."""
     item.stash.setdefault(_REPORTS, []).append(json.dumps(report.to_dict(), allow_nan=False))
-    worst = max((row.worst[1].budget for row in report.rows), default=0.0)
+    rows = getattr(report, "rows", None)
+    model = rows is None  # a ModelReport
+    worst = report.worst_budget if model else max((row.worst[1].budget for row in rows), default=0.0)
     item.user_properties += [
-        ("parity_rule", report.about.get("rule", "")),
+        ("parity_rule", report.original if model else report.about.get("rule", "")),
         ("parity_ok", bool(report.ok)),
         ("parity_worst_budget", f"{worst:.3g}"),
     ]

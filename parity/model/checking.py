@@ -60,13 +60,16 @@ def check_model(
     makes a torch optimizer)`. The port's is given the original's parameters and gradients.
     kwargs, original_kwargs: keyword arguments of the two calls (`{"train": False}`, say).
 
-    Raises TypeError for what is no port or no torch module; ValueError, with both lists, where parameters cannot be
-    carried over; ImportError without torch. What the port or the original itself raises is passed on.
+    Raises TypeError for what is no port or no torch module; ValueError for inputs without elements, and, with both
+    lists, where parameters cannot be carried over; ImportError without torch. What the port or the original itself
+    raises is passed on.
     """
     from .guesses import hints_of, hints_of_gradients  # with torch, which nothing else needs
     from .original import Original
 
     inputs = tuple(np.asarray(x) for x in inputs)
+    if not all(x.size for x in inputs):
+        raise ValueError(f"inputs must have elements, or nothing is compared; got shapes {[x.shape for x in inputs]}")
     taken = take_apart(port, inputs, kwargs or {})
     if (steps > 0) != (optimizer is not None) or (steps and not grads):
         raise ValueError("steps and optimizer go together, and need grads: the steps are made of gradients")

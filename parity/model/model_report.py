@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..report.data import plain
 from ..report.report import ParityError
 from ..report.text import NARROW, NOTEBOOK, WIDE
 from ..verdict.deviation import Deviation
 from . import model_text
-from .marks import STATISTICS, Place
+from .marks import LOSS, STATISTICS, Place
 
 
 @dataclass(frozen=True)
@@ -119,16 +120,27 @@ class ModelReport:
         return Divergence(step.place.path, step, before, self.hints.get(step.place, ""))
 
     @property
+    def output_compared(self) -> bool:
+        """Whether the model's own output, or its loss, was compared: without it nothing is proven."""
+        ends = [step for step in self.steps if step.place.path in ("", LOSS) and step.place.role == "out"]
+        return any(not step.place.backward for step in ends)
+
+    @property
     def ok(self) -> bool:
-        """Whether every step agrees, and every parameter has its counterpart."""
-        return not any(self.unmapped.values()) and all(step.ok for step in self.steps)
+        """Whether every step agrees, and every parameter and output has its counterpart."""
+        return self.exit_code == 0
 
     @property
     def exit_code(self) -> int:
         """0: the port agrees; 1: it differs; 3: something has no counterpart, and so was not judged."""
         if not all(step.ok for step in self.steps):
             return 1
-        return 3 if any(self.unmapped.values()) else 0
+        return 3 if any(self.unmapped.values()) or not self.output_compared else 0
+
+    @property
+    def worst_budget(self) -> float:
+        """The largest error over its bound, of any comparison: up to 1 agrees."""
+        return max((step.deviation.budget for step in self.steps), default=0.0)
 
     def raise_if_failed(self) -> None:
         """Raises ParityError, an AssertionError that shows the report, unless it is ok."""
@@ -159,30 +171,35 @@ class ModelReport:
         yield from (Text(line.text, line.style) for line in model_text.lines(self, options.max_width))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """Plain data for `json.dumps`; numbers that JSON does not know are null."""
         first = self.first_divergence
-        return {
-            "schema": 1,
-            "ok": self.ok,
-            "framework": self.framework,
-            "first_divergence": None if first is None else {"path": first.path, "text": str(first), "hint": first.hint},
-            "pairs": self.pairs,
-            "unmapped": self.unmapped,
-            "weights_differ": self.weights_differ,
-            "steps": [
-                {
-                    "path": step.place.path,
-                    "what": step.what,
-                    "call": step.place.call,
-                    "dtype": step.dtype,
-                    "ok": step.ok,
-                    "problem": step.deviation.problem,
-                    "max_abs": step.deviation.max_abs,
-                    "bound_used": step.deviation.budget,
-                    "index": list(step.index),
-                    "port": step.port,
-                    "original": step.original,
-                }
-                for step in self.steps
-            ],
-        }
+        return plain(
+            {
+                "schema": 1,
+                "ok": self.ok,
+                "exit_code": self.exit_code,
+                "framework": self.framework,
+                "first_divergence": None
+                if first is None
+                else {"path": first.path, "text": str(first), "hint": first.hint},
+                "pairs": self.pairs,
+                "unmapped": self.unmapped,
+                "weights_differ": self.weights_differ,
+                "steps": [
+                    {
+                        "path": step.place.path,
+                        "what": step.what,
+                        "call": step.place.call,
+                        "dtype": step.dtype,
+                        "ok": step.ok,
+                        "problem": step.deviation.problem,
+                        "max_abs": step.deviation.max_abs,
+                        "bound_used": step.deviation.budget,
+                        "index": list(step.index),
+                        "port": step.port,
+                        "original": step.original,
+                    }
+                    for step in self.steps
+                ],
+            }
+        )

@@ -57,6 +57,8 @@ def verdict(report: "ModelReport") -> str:
     forward = [step for step in wrong if not step.place.backward]  # a wrong function has wrong gradients, too
     if found := list(dict.fromkeys(_at(step) for step in forward or wrong)):
         return f"FAIL: the port differs from the original at {_some(found)}."
+    if not report.output_compared:
+        return "NOT JUDGED: the port's output has no counterpart in the original's, so it was not compared."
     if any(report.unmapped.values()):
         return "NOT JUDGED: what was compared agrees, and parameters that only one side has were not compared."
     return f"PASS: {len(report.pairs)} layers, {len(report.steps)} comparisons: the port agrees with the original."

@@ -191,7 +191,7 @@ class ReportData:
         mistakes = [mistake.to_dict() for mistake in self.mistakes]
         unjudged = [dataclasses.asdict(each) for each in self.unjudged]
         rows = [_row_dict(row) for row in self.rows]
-        return _plain(
+        return plain(
             {"schema": SCHEMA}
             | _picked(self, names)
             | {"mistakes": mistakes, "unjudged": unjudged, "findings": findings, "rows": rows}
@@ -210,11 +210,11 @@ def _picked(thing: Any, names: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(thing, name) for name in names}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, complex):
-        return [_plain(value.real), _plain(value.imag)]
+        return [plain(value.real), plain(value.imag)]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -250,3 +250,29 @@ def test_a_rule_that_exits_fails_its_test_and_names_are_text(tmp_path, rules_tex
     assert (tmp_path / "reports.json").is_symlink(), "a link is followed"
     (report,) = json.loads((tmp_path / "kept.json").read_text())["reports"]
     assert report["about"]["rule"] == shown
+
+
+MODEL_TESTS = """
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+net = torch.nn.Linear(3, 2)
+params = {"w": jnp.asarray(net.weight.detach().numpy().T), "b": jnp.asarray(net.bias.detach().numpy())}
+x = np.ones((4, 3), np.float32)
+
+def test_right(parity):
+    assert parity.check_model((lambda p, x: x @ p["w"] + p["b"], params), net, (x,)).ok
+
+def test_wrong(parity):
+    parity.check_model((lambda p, x: x @ p["w"] - p["b"], params), net, (x,))
+"""
+
+
+def test_a_port_is_checked_in_the_same_way(tmp_path):
+    (tmp_path / "test_port.py").write_text(MODEL_TESTS)
+    result = run_pytest(tmp_path, "--parity-report", "reports.json")
+    assert result.returncode == 1 and "1 failed, 1 passed" in result.stdout, result.stdout
+    assert "First divergence: the model itself, forward" in result.stdout
+    right, wrong = json.loads((tmp_path / "reports.json").read_text())["reports"]
+    assert (right["exit_code"], wrong["exit_code"]) == (0, 1) and wrong["test"] == "test_port.py::test_wrong"

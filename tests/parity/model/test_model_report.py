@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -48,3 +49,15 @@ def test_the_sentence_names_both_sides_and_both_values(wrong):
     assert first is not None
     assert str(first).startswith("second, forward: its input is ") and "The output of first agrees" in str(first)
     assert f"{first.step.port:.9g} in the port, {first.step.original:.9g} in the original" in str(first)
+
+
+def test_without_its_output_compared_nothing_is_proven(nets):
+    report = parity.check_model(nets.Dense(), nets.linear_layers(), (nets.ROWS,), grads=False)
+    inner = dataclasses.replace(report, steps=[step for step in report.steps if step.place.path])
+    assert report.ok and all(step.ok for step in inner.steps)
+    assert (inner.ok, inner.exit_code) == (False, 3) and "NOT JUDGED: the port's output" in repr(inner)
+
+
+def test_inputs_without_elements_are_refused(nets):
+    with pytest.raises(ValueError, match=r"inputs must have elements.*\(0, 6\)"):
+        parity.check_model(nets.Dense(), nets.linear_layers(), (nets.ROWS[:0],))
