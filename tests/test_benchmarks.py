@@ -257,12 +257,12 @@ def test_a_plot_follows_links_and_writes_through(tmp_path, kind):
 
 
 @pytest.mark.parametrize(("file", "code"), [("/dev/stdout", 0), ("/dev/null", 0), ("/dev/full", 2)])
-def test_results_go_through_what_is_no_regular_file_once_at_the_end(file, code):
+def test_results_go_through_what_is_no_regular_file_once_at_the_end(file, code, tmp_path):
     if not os.path.exists(file):
         pytest.skip(f"there is no {file}")
     text = "import sys, pullback.benchmarks.__main__ as m; from pullback.cli.ending import ended; m.WORKLOADS.clear(); "
     text += f"sys.argv[1:] = ['--quick', '--rounds', '2', '--json', {file!r}]; sys.exit(ended(m.main))"
-    environment = os.environ | {"PULLBACK_DATA_DIR": "/no/such/folder"}
+    environment = os.environ | {"PULLBACK_DATA_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=environment)
     assert done.returncode == code, done.stderr
     assert ("cannot write: No space left on device" in done.stderr) == (code == 2) and "Traceback" not in done.stderr
