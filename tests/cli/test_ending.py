@@ -127,7 +127,7 @@ def test_a_reader_that_has_left_is_no_mismatch_and_needs_no_word(folder, command
             stderr=subprocess.PIPE,
             text=True,
         )
-    saved = "pullback: this run is saved; to re-run it: pullback parity --replay parity-capsule.npz\n"
+    saved = "pullback: this run is saved; to re-run it: pullback parity --replay parity-capsule.npz --allow my_rules\n"
     assert (done.returncode, done.stderr) == (code, saved if command is WRONG else "")
 
 

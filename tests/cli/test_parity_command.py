@@ -311,7 +311,7 @@ WHERE = {
     "the torch function": ["--rule", "exits:plain", "--torch", "exits:leave", "--args", "exits:ARGS"],
     "the arguments": ["--rule", "exits:plain", "--args", "exits:leave"],
     "a module at its import": ["--rule", "exits_too:plain", "--args", "exits:ARGS"],
-    "a replay": ["--replay", "run.npz"],
+    "a replay": ["--replay", "run.npz", "--allow", "exits"],
 }
 HOW = {
     "exits": {2},
