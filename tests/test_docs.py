@@ -222,7 +222,7 @@ def test_each_figure_of_reliability_is_on_the_page_that_it_names(root):
 
 RUN_ELSEWHERE = {"findings.md": "tests/test_findings.py", "how-it-decides.md": "tests/parity/roundoff/test_registry.py"}
 """Page -> the test that runs its blocks."""
-RUN_HERE = {"accelerators.md", "first-five-minutes.md", "index.md", "parity.md", "test-suite.md"}
+RUN_HERE = {"accelerators.md", "first-five-minutes.md", "index.md", "parity.md", "port.md", "test-suite.md"}
 
 
 def test_every_page_with_code_has_a_test_that_runs_it(root):

@@ -52,6 +52,17 @@ class Child:
         assert list((self.folder / "tmp").iterdir()) == [], "temporary files"
 
 
+@pytest.fixture(autouse=True)
+def hang_up_is_not_ignored():
+    """What these tests start would inherit that they run under nohup, say, and keep it so."""
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def start(tmp_path):
     started = []
