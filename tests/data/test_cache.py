@@ -127,7 +127,7 @@ def test_a_cache_that_cannot_be_made(tmp_path, good, make, why):
 
 @pytest.mark.parametrize("folder", ["n" * 300, "a\0b"])
 def test_a_cache_with_an_impossible_name(tmp_path, folder):
-    with pytest.raises(DataError, match=r"^the cache .* cannot be written: (File name too long|embedded null byte)\. "):
+    with pytest.raises(DataError, match=r"^the cache .* cannot be written: (File name too long|.*embedded null .*)\. "):
         download(tmp_path / folder)
 
 

@@ -54,7 +54,7 @@ SOURCES = {
     "an empty folder": (lambda folder: folder, r"holds neither MNIST's four IDX files nor mnist.pkl.gz\."),
     "a name that is too long": (lambda folder: folder / ("n" * 300), r"n{300} cannot be read: File name too long\."),
     "a path that is too long": (lambda folder: folder / ("n/" * 3000), r"n cannot be read: File name too long\."),
-    "a NUL in the name": (lambda folder: f"{folder}/a\0b", r"a\\x00b' is no path: embedded null byte\."),
+    "a NUL in the name": (lambda folder: f"{folder}/a\0b", r"a\\x00b' is no path: .*embedded null .*\."),
     "an escape in the name": (lambda folder: f"{folder}/a\x1b[2J", r"a\\x1b\[2J', which does not exist\."),
     "a byte that is no text": (lambda folder: folder / os.fsdecode(b"\xff"), r"\\udcff', which does not exist\."),
     "text that is no file name": (lambda folder: folder / "\ud800", r"\\ud800' is no path: .*surrogates not allowed\."),
