@@ -17,7 +17,7 @@ def test_value_and_cotangent(shape, dtype):
         y, pullback = jax.vjp(relu, x)
         (x_bar,) = pullback(y_bar)
     assert y.dtype == x_bar.dtype == dtype
-    np.testing.assert_array_equal(y, np.maximum(x, 0), strict=True)
+    np.testing.assert_array_equal(y, np.maximum(x, np.zeros((), dtype)), strict=True)
     np.testing.assert_array_equal(x_bar, np.where(np.asarray(x) > 0, y_bar, 0).astype(dtype), strict=True)
 
 

@@ -52,7 +52,7 @@ def test_what_savez_writes_is_read(tmp_path):
         "array8": np.array([b"x"]),
     }
     for save in (np.savez, np.savez_compressed):
-        save(tmp_path / "file.npz", allow_pickle=False, capsule=np.array("{}"), **arrays)
+        save(tmp_path / "file.npz", capsule=np.array("{}"), **arrays)
         text, read = read_saved(tmp_path / "file.npz")
         assert text == "{}" and read.keys() == arrays.keys()
         for name, array in arrays.items():
