@@ -132,16 +132,11 @@ class ReportData:
 
     @property
     def exit_code(self) -> int:
-        """0: all agree. 1: something differs. 3: nothing differs, and something, or everything, could not be judged."""
+        """0: all agree. 1: something differs. 3: nothing differs, and something could not be judged."""
         agree = self.oracle_stands and all(row.ok for row in self.rows)
         if not agree or any(finding.status == "FAIL" for finding in self.findings):
             return 1
-        return 3 if (self.unjudged or self.nothing_compared) and not self.allow_unjudged else 0
-
-    @property
-    def nothing_compared(self) -> bool:
-        """Whether there are leaves, and none of them has an element."""
-        return bool(self.rows) and all(row.verdict == "empty" for row in self.rows)
+        return 3 if self.unjudged and not self.allow_unjudged else 0
 
     @property
     def mistakes(self) -> list[Mistake]:

@@ -30,8 +30,6 @@ def subject(report: ReportData) -> str:
 
 
 def _meaning(report: ReportData) -> str:
-    if report.nothing_compared:
-        return "The arrays have no elements, so this says nothing of the function."
     if report.exit_code == 0:
         return f"Every result{' that could be judged' if report.unjudged else ''} is {WITHIN}."
     if report.exit_code == 3:

@@ -180,9 +180,8 @@ def verdict(report: ReportData) -> str:
     if left and not report.allow_unjudged:
         rest = "the others agree" if left < len(report.rows) else "that is no agreement"
         return f"NOT JUDGED: {left} of {count} could not be judged; {rest}."
-    if report.nothing_compared:
-        nothing = f"nothing was compared: none of the {count} has an element"
-        return f"PASS, as you allow, and {nothing}." if report.allow_unjudged else f"NOT JUDGED: {nothing}."
+    if all(row.verdict == "empty" for row in report.rows):
+        return f"PASS, on nothing: nothing was compared, for none of the {count} has an element."
     text = f"PASS: all {count} agree"
     text += f", but for {left} that could not be judged, as you allow." if left else "."
     return text + (f" Further checks: {passed} pass." if passed else "")
