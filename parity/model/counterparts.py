@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
@@ -118,7 +119,7 @@ class Counterparts:
             if not np.array_equal(own[name], np.asarray(source(self.state, True)).astype(own[name].dtype))
         ]
 
-    @property
+    @cached_property
     def exact(self) -> dict[str, Any]:
         """The parameters as the original has them in float64: the sum of two biases is rounded in the port."""
         same = {name: source(self.state, True) for name, source in self.sources.items() if name not in self.differing}

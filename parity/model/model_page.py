@@ -8,7 +8,7 @@ import numpy as np
 
 from pullback.names import printable
 
-from ..report.page import STYLE, TITLES
+from ..report.page import TITLES, document
 from ..report.sections import STATES
 from ..report.words import figure, percent
 from . import model_text
@@ -38,24 +38,8 @@ def as_page(report: "ModelReport") -> str:
     ]
     body = "\n".join(part for part in parts if part)
     subject = f"{report.classes['']} ({report.framework}) against {report.original} (torch)"
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{TITLES[report.exit_code]}: {_text(subject)} - pullback check_model</title>
-<style>
-{STYLE}{BARS}</style>
-</head>
-<body>
-<main>
-<p class="above">pullback check_model: {_text(subject)}</p>
-{body}
-</main>
-</body>
-</html>
-"""
+    body = f'<p class="above">pullback check_model: {_text(subject)}</p>\n{body}'
+    return document(f"{TITLES[report.exit_code]}: {_text(subject)} - pullback check_model", body, BARS)
 
 
 def _text(text: str) -> str:

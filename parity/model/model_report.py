@@ -1,16 +1,15 @@
 """What was found of a port, layer by layer: the first divergence on top, then the tree."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..report.data import plain
+from ..report.grid import Line
 from ..report.report import ParityError
-from ..report.text import NARROW, NOTEBOOK, WIDE
+from ..report.text import NOTEBOOK, as_pre, screen_width
 from ..verdict.deviation import Deviation
 from . import model_text
 from .marks import LOSS, STATISTICS, Place
@@ -154,12 +153,10 @@ class ModelReport:
         return as_page(self)
 
     def _repr_html_(self) -> str:
-        shown = escape("\n".join(line.text for line in model_text.lines(self, NOTEBOOK)))
-        return f'<pre style="overflow-x:auto;white-space:pre;line-height:normal;font-family:monospace">{shown}</pre>'
+        return as_pre(Line(line.text) for line in model_text.lines(self, NOTEBOOK))
 
     def __str__(self) -> str:
-        width = max(NARROW, shutil.get_terminal_size((WIDE, 24)).columns)
-        return "\n".join(line.text for line in model_text.lines(self, width))
+        return "\n".join(line.text for line in model_text.lines(self, screen_width()))
 
     def __repr__(self) -> str:
         return f"<ModelReport {model_text.verdict(self)} print(report) shows the tree>"

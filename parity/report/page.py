@@ -32,15 +32,20 @@ def as_page(report: ReportData) -> str:
         further = _table(findings(report), "What else was checked, failures first.", "findings")
         parts.append(f"<h2>Further checks</h2>\n{further}")
     body = "\n".join(part for part in [*parts, tracebacks(report), ran(report), how_to_read(report)] if part)
+    return document(f"{TITLES[report.exit_code]}: {escape(subject(report))} - pullback parity", body)
+
+
+def document(title: str, body: str, style: str = "") -> str:
+    """A whole page, of HTML text: the page's own style comes after that of every page."""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{TITLES[report.exit_code]}: {escape(subject(report))} - pullback parity</title>
+<title>{title}</title>
 <style>
-{STYLE}</style>
+{STYLE}{style}</style>
 </head>
 <body>
 <main>

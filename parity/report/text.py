@@ -1,7 +1,7 @@
 """A report as people see it: text in a terminal, a file or a pipe, and HTML for a notebook."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 
 from ..verdict.rows import ALONE
@@ -47,7 +47,7 @@ def lines(report: ReportData, width: int) -> Iterator[Line]:
 
 def as_text(report: ReportData) -> str:
     """The report without colours, as wide as the terminal, or as COLUMNS says; the verdict is one line, the last."""
-    width = max(NARROW, shutil.get_terminal_size((WIDE, 24)).columns)
+    width = screen_width()
     shown = [line.text for line in lines(report, width)]
     last = len(hung("", verdict(report), min(width, WIDE)))
     return "\n".join([*shown[:-last], verdict(report)])  # one line, however long: programs read it
@@ -55,7 +55,17 @@ def as_text(report: ReportData) -> str:
 
 def as_html_fragment(report: ReportData) -> str:
     """The same with colours, as one `<pre>` for a notebook."""
-    shown = "\n".join(_coloured(line) for line in lines(report, NOTEBOOK))
+    return as_pre(lines(report, NOTEBOOK))
+
+
+def screen_width() -> int:
+    """The terminal's, or what COLUMNS says, but no less than a report needs."""
+    return max(NARROW, shutil.get_terminal_size((WIDE, 24)).columns)
+
+
+def as_pre(shown_lines: Iterable[Line]) -> str:
+    """Lines for a notebook, with their colours."""
+    shown = "\n".join(map(_coloured, shown_lines))
     return f'<pre style="overflow-x:auto;white-space:pre;line-height:normal;font-family:monospace">{shown}</pre>'
 
 
