@@ -13,7 +13,7 @@ import jax
 import pytest
 
 from pullback.parity._check import CHECKS, DTYPES
-from pullback.parity.model.marks import Place
+from pullback.parity.layers.marks import Place
 from pullback.parity.report.data import Unjudged
 from pullback.parity.report.mistakes import Mistake
 from pullback.parity.verdict.diagnosis import Diagnosis

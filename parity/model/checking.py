@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..layers.calls import Calls
+from ..layers.marks import LOSS, Place
+from ..layers.port import Port, take_apart
 from ..roundoff.bounded import Rounding
 from ..verdict.deviation import Deviation, deviation_of
 from ..verdict.rows import APPROXIMATED
-from .alignment import Alignment
-from .calls import Calls
-from .counterparts import Counterparts
-from .layout import as_the_original_has_it
-from .marks import LOSS, Place
+from ..weights.alignment import Alignment
+from ..weights.counterparts import Counterparts
+from ..weights.layout import as_the_original_has_it
 from .model_report import ModelReport, Step
-from .port import Port, take_apart
 from .steps import Met, ran, walked
 from .training import updates
 
@@ -64,8 +64,8 @@ def check_model(
     lists, where parameters cannot be carried over; ImportError without torch. What the port or the original itself
     raises is passed on.
     """
+    from ..layers.original import Original
     from .guesses import hints_of, hints_of_gradients  # with torch, which nothing else needs
-    from .original import Original
 
     inputs = tuple(np.asarray(x) for x in inputs)
     if not all(x.size for x in inputs):

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..case.torch_arrays import to_numpy, to_torch, torch
-from .alignment import Alignment
-from .counterparts import Counterparts
-from .layout import permutations
-from .marks import LOSS, STATISTICS, Place
+from ..layers.marks import LOSS, STATISTICS, Place
+from ..weights.alignment import Alignment
+from ..weights.counterparts import Counterparts
+from ..weights.layout import permutations
 from .variants import variants_of
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..layers.marks import LOSS, STATISTICS, Place
 from ..report.data import plain
 from ..report.grid import Line
 from ..report.report import ParityError
 from ..report.text import NOTEBOOK, as_pre, screen_width
 from ..verdict.deviation import Deviation
 from . import model_text
-from .marks import LOSS, STATISTICS, Place
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxprs_in_params
 
+from ..layers.marks import Place, mark_p, met_by
 from ..roundoff.bounded import Bounded, Rounding, error_of
 from ..roundoff.interpreter import evaluate, inner_call, is_call, scan, walk
 from ..roundoff.products import cpu
-from .marks import Place, mark_p, met_by
 
 
 class Met(NamedTuple):

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
+from ..layers.marks import Place
 from ..roundoff.bounds import rounding_bounds
 from ..verdict.deviation import deviation_of
 from ..verdict.rows import APPROXIMATED
-from .counterparts import Counterparts
-from .marks import Place
+from ..weights.counterparts import Counterparts
 from .model_report import Step
 
 if TYPE_CHECKING:
-    from .original import Trained
+    from ..layers.original import Trained
 
 
 class Optimizers(NamedTuple):

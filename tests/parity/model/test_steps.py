@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback.parity.model.marks import Place, mark
+from pullback.parity.layers.marks import Place, mark
 from pullback.parity.model.steps import ran, walked
 from pullback.parity.roundoff.bounded import Rounding
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from flax import nnx
 
-from pullback.parity.model.calls import Calls
-from pullback.parity.model.port import take_apart
+from pullback.parity.layers.calls import Calls
+from pullback.parity.layers.port import take_apart
 
 X = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
 

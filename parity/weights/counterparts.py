@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
-from .calls import Calls
-from .marks import LOSS
+from ..layers.calls import Calls
+from ..layers.marks import LOSS
+from ..layers.port import Port
 from .pairing import Unit, containers, kind_of, paired
-from .port import Port
-from .weights import Source, in_the_ports_layout, same_numbers, same_shape
+from .parameters import Source, in_the_ports_layout, same_numbers, same_shape
 
 if TYPE_CHECKING:
-    from .original import Original, Recording
+    from ..layers.original import Original, Recording
 
 COUNTERS = ("num_batches_tracked",)
 """Buffers that only count calls."""

@@ -3,7 +3,7 @@ import pytest
 import torch
 from flax import nnx
 
-from pullback.parity.model.pairing import Unit, argument_order, containers, kind_of, paired
+from pullback.parity.weights.pairing import Unit, argument_order, containers, kind_of, paired
 
 
 class Attention(nn.Module):

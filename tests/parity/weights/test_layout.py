@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pullback.parity.model.layout import Layout, as_the_original_has_it, fitting, permutations
+from pullback.parity.weights.layout import Layout, as_the_original_has_it, fitting, permutations
 
 X = np.arange(24.0).reshape(2, 3, 4)
 

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..layers.marks import Place
 from .counterparts import Counterparts
 from .layout import Layout, fitting
-from .marks import Place
 from .pairing import argument_order
 
 if TYPE_CHECKING:
-    from .original import Recording
+    from ..layers.original import Recording
 
 
 class Alignment:

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxprs_in_params
 
-from pullback.parity.model.marks import Place, mark, mark_p, met_by
+from pullback.parity.layers.marks import Place, mark, mark_p, met_by
 from pullback.parity.roundoff.bounded import Bounded, Rounding
 from pullback.parity.roundoff.interpreter import evaluate
 

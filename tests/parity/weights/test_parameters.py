@@ -8,8 +8,8 @@ import pytest
 import torch
 from flax import nnx
 
-from pullback.parity.model.trees import flattened, nested
-from pullback.parity.model.weights import in_the_ports_layout, same_numbers, same_shape
+from pullback.parity.layers.trees import flattened, nested
+from pullback.parity.weights.parameters import in_the_ports_layout, same_numbers, same_shape
 
 RNG = np.random.default_rng(0)
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pullback.parity.model.calls import Calls, marked_leaves
+from pullback.parity.layers.calls import Calls, marked_leaves
 
 
 def test_an_array_that_comes_twice_is_one_leaf_and_others_pass():

@@ -2,8 +2,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from pullback.parity.model.alignment import Alignment
-from pullback.parity.model.marks import Place
+from pullback.parity.layers.marks import Place
+from pullback.parity.weights.alignment import Alignment
 
 X = np.arange(24.0).reshape(2, 3, 4)
 

@@ -1,4 +1,4 @@
-from pullback.parity.model.trees import flattened, nested
+from pullback.parity.layers.trees import flattened, nested
 
 
 def test_names_and_trees():

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from pullback.parity.model.marks import Place
-from pullback.parity.model.original import Original
+from pullback.parity.layers.marks import Place
+from pullback.parity.layers.original import Original
 
 X = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
 
