@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxprs_in_params
 
 from ..layers.marks import Place, mark_p, met_by
 from ..roundoff.bounded import Bounded, Rounding, error_of
+from ..roundoff.high_level import inner_jaxprs
 from ..roundoff.interpreter import evaluate, inner_call, is_call, scan, walk
 from ..roundoff.products import cpu
 
@@ -98,5 +98,5 @@ def ran(closed: Any, args: Any, forced: Mapping[Place, np.ndarray]) -> Walk:
 def _is_marked(eqn: Any) -> bool:
     """Whether there are marks in what an equation calls."""
     return any(
-        inner.primitive is mark_p or _is_marked(inner) for jaxpr in jaxprs_in_params(eqn.params) for inner in jaxpr.eqns
+        inner.primitive is mark_p or _is_marked(inner) for jaxpr in inner_jaxprs(eqn) for inner in jaxpr.eqns
     )

@@ -10,6 +10,7 @@ from jax.extend.core import Jaxpr, Literal
 
 from .bounded import Bounded, Rounding, Rule, error_of, exact, is_real, unit_roundoff
 from .estimates import fallback, in_its_own
+from .high_level import NAME, expanded, is_high_level
 from .kernels import kernel_jaxpr
 from .registry import RULES
 from .rules.comparisons import COMPARISONS, select
@@ -225,6 +226,8 @@ def inner_call(eqn: Any, args: Any) -> tuple[Any, list[Any]]:
         return jaxprs.solve, [*args[start : start + counts.solve], *args[sum(counts) :]]
     if eqn.primitive.name == "pallas_call":
         return kernel_jaxpr(eqn), list(args)
+    if is_high_level(eqn):
+        return expanded(eqn), list(args)
     return next(eqn.params[key] for key in ("jaxpr", "call_jaxpr", "call") if key in eqn.params), list(args)
 
 
@@ -241,5 +244,5 @@ def _call(rounding, eqn, *args):
 
 
 CALLS = ("jit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2")
-CALLS += ("custom_linear_solve", "custom_vmap_call", "eval_jaxpr")
+CALLS += ("custom_linear_solve", "custom_vmap_call", "eval_jaxpr", NAME)
 CONTROL: dict[str, Rule] = {"cond": _cond, "scan": _scan, "while": _while}
