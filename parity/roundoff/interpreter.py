@@ -31,10 +31,10 @@ def walk(jaxpr: Any, consts: list[Any], args: list[Any], literal: Callable[[Any]
     def read(atom: Any) -> Any:
         return literal(atom) if isinstance(atom, Literal) else env[atom]
 
-    alive = _alive(jaxpr)
-    last = {atom: i for i, eqn in enumerate(alive) for atom in eqn.invars if not isinstance(atom, Literal)}
+    used = alive(jaxpr)
+    last = {atom: i for i, eqn in enumerate(used) for atom in eqn.invars if not isinstance(atom, Literal)}
     kept = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
-    for i, eqn in enumerate(alive):
+    for i, eqn in enumerate(used):
         env.update(zip(eqn.outvars, apply(eqn, [read(atom) for atom in eqn.invars]), strict=True))
         for atom in (*eqn.invars, *eqn.outvars):
             if not isinstance(atom, Literal) and last.get(atom, i) == i and atom not in kept:
@@ -42,15 +42,15 @@ def walk(jaxpr: Any, consts: list[Any], args: list[Any], literal: Callable[[Any]
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _alive(jaxpr: Jaxpr) -> list[Any]:
+def alive(jaxpr: Jaxpr) -> list[Any]:
     """The equations whose results are used: the compiler drops the others, and nobody meets their kinks."""
     needed = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
-    alive = []
+    found = []
     for eqn in reversed(jaxpr.eqns):
         if needed.intersection(eqn.outvars):
             needed.update(atom for atom in eqn.invars if not isinstance(atom, Literal))
-            alive.append(eqn)
-    return alive[::-1]
+            found.append(eqn)
+    return found[::-1]
 
 
 def _literal(rounding: Rounding, atom: Any) -> Bounded:

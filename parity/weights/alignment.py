@@ -11,7 +11,7 @@ from .layout import Layout, fitting
 from .pairing import argument_order
 
 if TYPE_CHECKING:
-    from ..layers.original import Recording
+    from ..layers.recording import Recording
 
 
 class Alignment:
