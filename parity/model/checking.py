@@ -14,6 +14,7 @@ from ..roundoff.bounded import Rounding
 from ..verdict.deviation import Deviation, deviation_of
 from ..verdict.rows import APPROXIMATED
 from ..weights.alignment import Alignment
+from ..weights.conventions import biased_variance, note_on_variances
 from ..weights.counterparts import Counterparts
 from ..weights.layout import as_the_original_has_it
 from .model_report import ModelReport, Step
@@ -92,6 +93,7 @@ def check_model(
 
     forward = walked(traced, (both.exact, *inputs), align.found, exact)
     found = _judged(forward.met, align)
+    found, notes = _by_convention(found, forward.met, both)
     wrong = {step.place: forward.met[step.place].value for step in found if not step.ok}
     rounded = _in_dtype(traced, (both.params, *inputs), forward.met, align, dtype)
     if grads:
@@ -116,6 +118,7 @@ def check_model(
         unmapped={"port": both.unmapped[0], "original": [*both.unmapped[1], *_outputs_left(both, recording)]},
         weights_differ=both.differing,
         hints=hints_of(list(forward.met), wrong, both, align) | hints_of_gradients(found, both),
+        notes=notes,
         dtype=dtype.name,
     )
 
@@ -146,6 +149,19 @@ def _judged(met: Mapping[Place, Met], align: Alignment) -> list[Step]:
             problem = f"its shape is {found.value.shape}, and the original's {align.unfit[place]}"
             steps.append(Step(place, "float64", Deviation(problem=problem), (), np.nan, np.nan))
     return steps
+
+
+def _by_convention(steps: list[Step], met: Mapping[Place, Met], both: Counterparts) -> tuple[list[Step], list[str]]:
+    """The steps, with those that differ by a convention of the port's library judged by it, and what to say of it."""
+    judged, places = [], []
+    for step in steps:
+        place = step.place
+        known = None if step.ok else both.recording.values.get(place._replace(path=both.pairs.get(place.path, "")))
+        if known is not None and (kept := biased_variance(both, place, known)) is not None:
+            by_it = _step(place, step.dtype, met[place].value, kept, _allowed(met[place], kept))
+            step, places = (by_it, [*places, place]) if by_it.ok else (step, places)
+        judged.append(step)
+    return judged, note_on_variances(both, places)
 
 
 def _in_dtype(closed: Any, args: Any, met: Mapping[Place, Met], align: Alignment, dtype: Any) -> list[Step]:

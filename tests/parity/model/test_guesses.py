@@ -92,9 +92,6 @@ def test_a_row_that_the_original_never_moves(nets):
 def test_a_batch_norm_in_train_mode(nets):
     x = X.astype(np.float32)
     net = nets.randomized(torch.nn.BatchNorm1d(6)).train()
-    found = first(check_model(nn.BatchNorm(False, momentum=0.9), net, (x,)))
-    assert found.step.place.role == "updated running variance"
-    assert found.hint.endswith("of the biased variance, where the original keeps the unbiased one")
     found = first(check_model(nn.BatchNorm(False, momentum=0.1), net, (x,)))
     assert found.step.place.role == "updated running mean" and found.hint.startswith("momentum: 0.9")
 
