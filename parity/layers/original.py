@@ -9,6 +9,7 @@ import numpy as np
 
 from ..case.torch_arrays import to_numpy, to_torch, torch
 from .marks import LOSS, STATISTICS, Place
+from .unrolled import unroll
 
 Cotangents: TypeAlias = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
 
@@ -34,6 +35,10 @@ class Recording:
             places.append(place)
         return places
 
+    def arrays(self, path: str, role: str, call: int) -> list[np.ndarray]:
+        """What passed there."""
+        return [self.values[place] for place in self.leaves(path, role, call)]
+
 
 class Trained(NamedTuple):
     """One training step: all parameters and buffers before and after, and the gradients between them."""
@@ -50,6 +55,8 @@ class Original:
         if not isinstance(module, torch.nn.Module):
             raise TypeError(f"original must be a torch.nn.Module; got {type(module).__name__}")
         self.module = copy.deepcopy(module).cpu()
+        self.aliases = unroll(self.module)
+        """Names that were made for parameters of LSTMs and the like -> the user's names of them."""
         self.parts: dict[str, Any] = dict(self.module.named_modules())
         for part in self.parts.values():
             if isinstance(part, torch.nn.RMSNorm) and part.eps is None:

@@ -14,6 +14,7 @@ import numpy as np
 from jax.extend.core import jaxprs_in_params
 
 from ..layers.marks import Place, mark_p, met_by
+from ..layers.numbering import Numbering
 from ..roundoff.bounded import Bounded, Rounding, error_of
 from ..roundoff.interpreter import evaluate, inner_call, is_call, scan, walk
 from ..roundoff.products import cpu
@@ -42,11 +43,12 @@ class Walk(NamedTuple):
 def walked(closed: Any, args: Any, given: Given, rounding: Rounding) -> Walk:
     """The trace in float64, with a bound on the rounding of each step."""
     met: dict[Place, Met] = {}
+    own = Numbering(closed.jaxpr)
 
     def meet(place: Place, x: Bounded) -> Bounded:
-        place = _own(place, met)
-        met[place] = Met(np.asarray(x.value), np.asarray(error_of(x), np.float64))
-        value = given(place, met[place].value)
+        place = own(place)
+        met.setdefault(place, Met(np.asarray(x.value), np.asarray(error_of(x), np.float64)))
+        value = given(place, np.asarray(x.value))
         return x if value is None else Bounded(value, None)
 
     inputs = [rounding.argument(leaf) for leaf in jax.tree.leaves(args)]
@@ -55,25 +57,18 @@ def walked(closed: Any, args: Any, given: Given, rounding: Rounding) -> Walk:
     return Walk(met, [Met(np.asarray(x.value), np.asarray(error_of(x), np.float64)) for x in found])
 
 
-def _own(place: Place, met: Mapping[Place, Any]) -> Place:
-    """A mark in a loop is met again and again: each time is a call of its own."""
-    while place in met:
-        place = place._replace(call=place.call + 1)
-    return place
-
-
 def ran(closed: Any, args: Any, forced: Mapping[Place, np.ndarray]) -> Walk:
     """The same as jax computes it, compiled, in the trace's own dtypes; without bounds."""
     order: list[Place] = []
 
     @jax.jit
     def run(args: Any, values: list[Any]) -> Any:
-        given, met = dict(zip(forced, values, strict=True)), {}
+        given, met, own = dict(zip(forced, values, strict=True)), {}, Numbering(closed.jaxpr)
 
         def apply(eqn: Any, inputs: list[Any]) -> list[Any]:
             if eqn.primitive is mark_p and not eqn.params["tangent"]:
-                place = _own(eqn.params["place"], met)
-                met[place] = inputs[0]
+                place = own(eqn.params["place"])
+                met.setdefault(place, inputs[0])
                 return [given.get(place, inputs[0])]
             if is_call(eqn) and eqn.primitive.name != "pallas_call":
                 return inside(*inner_call(eqn, inputs))

@@ -16,7 +16,9 @@ SETTINGS: dict[str, tuple[Any, ...]] = {
     "align_corners": (True, False),
     "antialias": (True, False),
     "dim": (-1, 0, 1),
+    "nonlinearity": ("tanh", "relu"),
 }
+GATES = {torch.nn.GRUCell: "rzn", torch.nn.LSTMCell: "ifgo"}
 Variant = tuple[str, Callable[..., Any]]
 """What it is called, and the function of the layer's inputs."""
 
@@ -148,26 +150,41 @@ def _of_attention(layer: Any) -> Iterator[Variant]:
 
 
 def _of_gates(layer: Any) -> Iterator[Variant]:
-    hidden: Any = getattr(layer, "weight_hh", None)
-    if hidden is None or (gates := hidden.shape[0] // hidden.shape[1]) not in (3, 4):
+    """Of a cell, and of what holds cells: another order of the gates in all of them."""
+    cells = [part for part in layer.modules() if type(part) in GATES]
+    if not cells:
         return
-
-    def called(changed: Any) -> Callable[..., Any]:
-        return changed if gates == 3 else lambda x, h, c: changed(x, (h, c))
-
-    for order in itertools.permutations(range(gates)):
+    names = GATES[type(cells[0])]
+    for order in itertools.permutations(range(len(names))):
         if list(order) != sorted(order):
-            names = ("r z n" if gates == 3 else "i f g o").split()
             said = f"gates in the order {', '.join(names[i] for i in order)}"
-            yield said, called(_with(layer, **_reordered(layer, order)))
-    if gates == 3 and layer.bias_hh is not None:
-        bias = torch.cat([layer.bias_hh[: 2 * hidden.shape[1]], torch.zeros_like(layer.bias_hh[: hidden.shape[1]])])
-        yield "no hidden bias of the gate n (the last third of bias_hh)", _with(layer, bias_hh=bias)
+            yield said, _stated(_cells_with(layer, _reordered, order))
+    if len(names) == 3 and cells[0].bias:
+        without = _cells_with(layer, _without_hidden_n, None)
+        yield "no hidden bias of the gate n (the last third of bias_hh)", _stated(without)
 
 
-def _reordered(layer: Any, order: tuple[int, ...]) -> dict[str, Any]:
-    names = [name for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if getattr(layer, name) is not None]
-    return {name: torch.cat([getattr(layer, name).chunk(len(order))[i] for i in order]) for name in names}
+def _stated(layer: Any) -> Callable[..., Any]:
+    """A call with one array after the other, where an LSTM wants h and c in a tuple."""
+    return lambda x, *state: layer(x, *([state] if len(state) > 1 else state))
+
+
+def _cells_with(layer: Any, changes: Callable[[Any, Any], dict[str, Any]], how: Any) -> Any:
+    changed = copy.deepcopy(layer)
+    for cell in [part for part in changed.modules() if type(part) in GATES]:
+        for name, value in changes(cell, how).items():
+            setattr(cell, name, torch.nn.Parameter(value.detach().clone()))
+    return changed
+
+
+def _reordered(cell: Any, order: tuple[int, ...]) -> dict[str, Any]:
+    names = [name for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if getattr(cell, name) is not None]
+    return {name: torch.cat([getattr(cell, name).chunk(len(order))[i] for i in order]) for name in names}
+
+
+def _without_hidden_n(cell: Any, _: Any) -> dict[str, Any]:
+    kept = 2 * cell.hidden_size
+    return {"bias_hh": torch.cat([cell.bias_hh[:kept], torch.zeros_like(cell.bias_hh[kept:])])}
 
 
 def _with(layer: Any, **changes: Any) -> Any:

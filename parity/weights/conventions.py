@@ -33,7 +33,7 @@ def biased_variance(both: Counterparts, place: Place, theirs: np.ndarray) -> np.
 
 
 def note_on_variances(both: Counterparts, places: Iterable[Place]) -> list[str]:
-    """What to say of the batch norms whose running variance is torch's but for that convention; [] if there are none."""
+    """What to say of the batch norms that differ by that convention alone; [] if there are none."""
     paths = [place.path for place in places]
     if not paths:
         return []
@@ -43,10 +43,10 @@ def note_on_variances(both: Counterparts, places: Iterable[Place]) -> list[str]:
     named += f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
     several = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
     return [
-        f"{library} keeps the biased variance of the batch, torch the unbiased one, which is n / (n - 1) times as large "
-        f"for the n numbers of a channel (here n = {several}: up to {counts[0] / (counts[0] - 1):.4g} times). By this, "
-        f"and by nothing else, the updated running variances differ: {named}. Outputs and gradients in train mode do "
-        "not use them; in eval mode, after training with small batches, they show."
+        f"{library} keeps the biased variance of the batch, torch the unbiased one, which is n / (n - 1) times as "
+        f"large for the n numbers of a channel (here n = {several}: up to {counts[0] / (counts[0] - 1):.4g} times). "
+        f"By this, and by nothing else, the updated running variances differ: {named}. Outputs and gradients in train "
+        "mode do not use them; in eval mode, after training with small batches, they show."
     ]
 
 

@@ -51,14 +51,16 @@ class Counterparts:
         """Those whose values are not the original's."""
 
     def _pairs(self, match: Mapping[str, str], order: Sequence[str]) -> dict[str, str]:
-        sizes = {name: array.size for name, array in self._arrays().items()}
+        sizes = {name: array.size for name, array in self.state.items()}
         ours = _units(self.kinds, {name: np.size(value) for name, value in self.port.params.items()})
         theirs = _units({path: kind_of(self.original.parts.get(path)) for path in order}, sizes)
         pairs = {path: path for path in (LOSS,) if path in self.layers} | paired(ours, theirs, match)
         return {**containers(list(self.layers), order, pairs), **pairs}
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return {name: array for name, array in self.state.items() if name.rpartition(".")[2] not in COUNTERS}
+        """What the user sees of the original's parameters and buffers."""
+        names = [name for name in self.state if name.rpartition(".")[2] not in COUNTERS]
+        return {name: self.state[name] for name in names if name not in self.original.aliases}
 
     def _sources(self) -> tuple[dict[str, Source], tuple[list[str], list[str]]]:
         """How each parameter of the port comes from the original's, and what only one side has."""
@@ -80,7 +82,7 @@ class Counterparts:
             fit = same_numbers(np.asarray(value), left) if self.port.given else same_shape(name, np.shape(value), left)
             if fit is not None:
                 found[name] = fit.source
-                used.add(fit.name)
+                used |= set(fit.names)
         ours = [name for name in self.port.params if name not in found]
         used |= self.original.shared_with(used)
         return found, (ours, [name for name in self._arrays() if name not in used])

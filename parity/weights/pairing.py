@@ -116,9 +116,14 @@ ORDERS = {
 }
 
 
-def argument_order(framework: str, kind: str, role: str) -> tuple[int, ...]:
+def argument_order(framework: str, kind: str, role: str, count: int) -> tuple[int, ...]:
     """Which of torch's arrays each of the port's is, where they come in another order; () where they do not.
 
-    flax's cells take the state first, and of an lstm's state c comes before h.
+    flax's cells take the state first, and of an lstm's state c comes before h. Its RNN returns the state first too.
+    kind: what the layer is, or the name of its class. count: how many arrays the port has.
     """
-    return ORDERS.get((kind, role), ()) if framework.startswith("flax") else ()
+    if not framework.startswith("flax"):
+        return ()
+    if kind == "RNN" and count > 1:
+        return tuple(reversed(range(count))) if role == "out" else (0, *reversed(range(1, count)))
+    return ORDERS.get((kind, role), ())

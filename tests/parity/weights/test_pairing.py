@@ -60,7 +60,7 @@ def test_what_holds_the_same_layers_is_the_same_container():
 
 
 def test_flax_hands_the_state_first():
-    assert argument_order("flax linen", "gru cell", "in") == (1, 0)
-    assert argument_order("flax nnx", "rnn cell", "in") == (1, 0)
-    assert argument_order("equinox", "gru cell", "in") == ()
-    assert argument_order("flax linen", "linear", "in") == ()
+    assert argument_order("flax linen", "gru cell", "in", 2) == (1, 0)
+    assert argument_order("flax nnx", "rnn cell", "in", 2) == (1, 0)
+    assert argument_order("equinox", "gru cell", "in", 2) == ()
+    assert argument_order("flax linen", "linear", "in", 1) == ()

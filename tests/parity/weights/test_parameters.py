@@ -108,10 +108,10 @@ def test_what_is_not_known_is_none():
 
 def test_a_loose_array_is_found_by_its_numbers_its_shape_or_its_name():
     table, other = normal(3, 4), normal(1, 3, 4)
-    assert getattr(same_numbers(table.T, {"other": other, "table": table}), "name", None) == "table"
+    assert getattr(same_numbers(table.T, {"other": other, "table": table}), "names", None) == ("table",)
     assert same_numbers(table + 1, {"table": table}) is None
     fit = same_shape("pos", (3, 4), {"pos_embed": other, "cls": normal(1, 1, 4)})
-    assert fit is not None and fit.name == "pos_embed"
+    assert fit is not None and fit.names == ("pos_embed",)
     np.testing.assert_array_equal(fit.source({"pos_embed": other}, True), other[0])
     assert same_shape("pos", (3, 4), {"a": table, "b": table}) is None
-    assert getattr(same_shape("x.b", (3, 4), {"a": table, "b": table}), "name", None) == "b"
+    assert getattr(same_shape("x.b", (3, 4), {"a": table, "b": table}), "names", None) == ("b",)
