@@ -159,7 +159,7 @@ class Fit(NamedTuple):
 def same_numbers(value: np.ndarray, left: Arrays) -> Fit | None:
     """Which of the arrays that are left this one is, with its axes in another order or not."""
     for name, array in left.items():
-        if array.size == value.size and array.ndim == value.ndim:
+        if array.size == value.size and array.ndim == value.ndim and _extremes(array, value.dtype) == _extremes(value):
             for axes in itertools.permutations(range(array.ndim)):
                 if np.array_equal(array.transpose(axes).astype(value.dtype), value):
                     return Fit((name,), _transposing(name, axes))
@@ -171,15 +171,20 @@ def same_numbers(value: np.ndarray, left: Arrays) -> Fit | None:
     return None
 
 
-def same_shape(name: str, shape: tuple[int, ...], left: Arrays) -> Fit | None:
-    """The one array of that shape that is left, or the one among several that has this name; else None.
+def same_lengths(shape: tuple[int, ...], name: str, array: np.ndarray) -> Fit | None:
+    """The array for a parameter of that shape, if it has its lengths.
 
     Axes of length 1 do not count: a table of positions may be [1, tokens, width] or [tokens, width].
     """
-    alike = [key for key, array in left.items() if _lengths(array.shape) == _lengths(shape)]
-    if len(alike) > 1:
-        alike = [key for key in alike if key.rpartition(".")[2] == name.rpartition(".")[2]]
-    return Fit((alike[0],), _reshaping(alike[0], shape)) if len(alike) == 1 else None
+    return Fit((name,), _reshaping(name, shape)) if _lengths(array.shape) == _lengths(shape) else None
+
+
+def _extremes(array: np.ndarray, dtype: Any = None) -> tuple[float, float]:
+    """The least and the largest, by which most arrays are told apart at once."""
+    if not array.size:
+        return 0.0, 0.0
+    least, largest = np.array([array.min(), array.max()]).astype(dtype or array.dtype)
+    return float(least), float(largest)
 
 
 def _lengths(shape: tuple[int, ...]) -> tuple[int, ...]:
