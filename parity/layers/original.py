@@ -46,6 +46,8 @@ class Trained(NamedTuple):
     before: dict[str, np.ndarray]
     grads: dict[str, np.ndarray]
     after: dict[str, np.ndarray]
+    settings: dict[str, Any]
+    """Of the optimizer, and its class as `kind`; {} where it has several groups of parameters."""
 
 
 class Original:
@@ -60,7 +62,8 @@ class Original:
         self.parts: dict[str, Any] = dict(self.module.named_modules())
         for part in self.parts.values():
             if isinstance(part, torch.nn.RMSNorm) and part.eps is None:
-                part.eps = torch.finfo(_dtype_of(part)).eps  # by itself it would take float64's
+                dtypes = (parameter.dtype for parameter in part.parameters())
+                part.eps = torch.finfo(next(dtypes, torch.get_default_dtype())).eps  # not float64's
             if type(part).__name__.startswith(("Dropout", "AlphaDropout", "FeatureAlphaDropout")):
                 part.eval()
             if getattr(part, "inplace", False):
@@ -129,6 +132,8 @@ class Original:
     ) -> list[Trained]:
         """So many training steps with `optimizer(parameters)`, each with the same inputs; the copy stays as trained."""
         made, found = optimizer(self.module.parameters()), []
+        groups = made.param_groups
+        settings = {"kind": type(made).__name__, **groups[0]} if len(groups) == 1 else {}
         for _ in range(steps):
             before = self._now()
             y = self.module(*[_input(x) for x in inputs], **kwargs)
@@ -136,7 +141,7 @@ class Original:
             grads = self._grads()
             made.step()
             made.zero_grad(set_to_none=True)
-            found.append(Trained(before, grads, self._now()))
+            found.append(Trained(before, grads, self._now(), settings))
         return found
 
     def _backward(self, y: Any, cotangents: Cotangents) -> None:
@@ -164,10 +169,6 @@ class Original:
             for name, buffer in self.module.named_buffers():
                 if name in self.state:
                     buffer.copy_(to_torch(self.state[name]))
-
-
-def _dtype_of(part: Any) -> Any:
-    return next((parameter.dtype for parameter in part.parameters()), torch.get_default_dtype())
 
 
 def _input(x: np.ndarray) -> torch.Tensor:

@@ -104,10 +104,12 @@ def check_model(
         found += _judged({place: met for place, met in back.met.items() if place.backward}, align)
         found += _of_parameters(both, back.outputs)
         rounded += [step for step in _in_dtype(closed, args, back.met, align, dtype) if step.place.backward]
+    hints_of_changes: dict[Place, str] = {}
     if steps and optimizer is not None:
         bars = [value for place, value in recording.values.items() if place[:2] == (last, "out") and place.backward]
         trained = model.train(given, options, bars, None if loss is None else loss[1], optimizer[1], steps)
-        found += updates(both, trained, optimizer[0])
+        changed, hints_of_changes = updates(both, trained, optimizer[0])
+        found += changed
     return ModelReport(
         framework=taken.framework,
         steps=found + rounded,
@@ -117,7 +119,7 @@ def check_model(
         order=list(dict.fromkeys(calls.begun)),
         unmapped={"port": both.unmapped[0], "original": [*both.unmapped[1], *_outputs_left(both, recording)]},
         weights_differ=both.differing,
-        hints=hints_of(list(forward.met), wrong, both, align) | hints_of_gradients(found, both),
+        hints=hints_of(list(forward.met), wrong, both, align) | hints_of_gradients(found, both) | hints_of_changes,
         notes=notes,
         dtype=dtype.name,
     )

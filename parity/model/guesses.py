@@ -1,16 +1,19 @@
 """What a wrong step looks like: the original's layer runs again in known variants, to see which gives the port's."""
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..case.torch_arrays import to_numpy, to_torch, torch
+from ..layers.attentions import attention_between
 from ..layers.marks import LOSS, STATISTICS, Place
+from ..layers.variants import variants_of
 from ..weights.alignment import Alignment
 from ..weights.counterparts import Counterparts
 from ..weights.layout import permutations
-from .variants import variants_of
+from .losses import loss_like
 
 if TYPE_CHECKING:
     from .model_report import Step
@@ -70,9 +73,12 @@ def _of_step(
     others: Sequence[tuple[Place, np.ndarray | None]],
 ) -> str:
     other, hint = both.pairs[place.path], ""
+    recording = both.recording
     if place.path == LOSS:
-        return ""
-    part, recording = both.original.parts[other], both.recording
+        logits = Place(LOSS, "in", 0)
+        given, slopes = recording.values[logits], recording.values.get(logits._replace(backward=True))
+        return loss_like(given, slopes, float(port), float(theirs)) if port.size == 1 else ""
+    part = both.original.parts[other]
     if place.role in STATISTICS.values():
         name = next(name for name, role in STATISTICS.items() if role == place.role)
         before = both.state[f"{other}.{name}".lstrip(".")]
@@ -85,12 +91,20 @@ def _of_step(
         more = [(inputs[each.call], value) for each, value in others if value is not None]
         hint = variant_of(part, inputs[place.call], port, more=more)
     if not hint and last is not None:
-        hint = between(last, port, theirs)
+        hint = between(last, port, theirs) or attention_between(_linear_before(both, place), port, theirs)
     for path, call in recording.order if place.role == "in" and not hint else ():
         same = path == other and call != place.call
         if same and any(_same_numbers(x, port, False) for x in recording.arrays(other, "in", call)):
             return f"what call {call} gets in the original, where this is call {place.call}: another order in time"
     return hint or _of_a_silent_layer(both, port, theirs)
+
+
+def _linear_before(both: Counterparts, place: Place) -> list[np.ndarray]:
+    """The outputs of the linear layers that the original calls before, as far as they have counterparts."""
+    recording, here = both.recording, (both.pairs[place.path], place.call)
+    paths = {other for path, other in both.pairs.items() if both.kinds[path] == "linear"}
+    before = itertools.takewhile(lambda each: each != here, recording.order)
+    return [recording.values[Place(path, "out", 0, call)] for path, call in before if path in paths]
 
 
 def _of_a_silent_layer(both: Counterparts, port: np.ndarray, theirs: np.ndarray) -> str:

@@ -1,6 +1,7 @@
 """Known variants of torch's layers: other settings, other weights, another mode."""
 
 import copy
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +15,6 @@ SETTINGS: dict[str, tuple[Any, ...]] = {
     "count_include_pad": (True, False),
     "ceil_mode": (True, False),
     "align_corners": (True, False),
-    "antialias": (True, False),
     "dim": (-1, 0, 1),
     "nonlinearity": ("tanh", "relu"),
 }
@@ -42,10 +42,7 @@ def variants_of(layer: Any) -> Iterator[Variant]:
                 if value != getattr(layer, name):
                     yield f"{name}={value}, {has}", _with(layer, **{name: value})
     if isinstance(layer, torch.nn.Upsample):
-        for mode in ("nearest", "bilinear", "bicubic"):
-            if mode != layer.mode:
-                other = _with(layer, mode=mode, align_corners=None)
-                yield f"mode={mode}, where the original has {layer.mode}", other
+        yield from _of_resizing(layer)
     yield from _of_gates(layer)
 
 
@@ -116,6 +113,18 @@ def _of_windows(layer: Any) -> Iterator[Variant]:
 
     if any(step > 1 for step in _per_axis(layer.stride, 1)):
         yield 'padding "SAME", which pads more on the far side', same
+
+
+def _of_resizing(layer: Any) -> Iterator[Variant]:
+    """jax.image.resize smooths before it makes a picture smaller (`antialias=True`), and aligns no corners."""
+    for mode in ("nearest", "nearest-exact", "bilinear", "bicubic"):
+        for smooth in (False, True) if mode.startswith("bi") else (False,):
+            other = [f"mode={mode}, where the original has {layer.mode}"] * (mode != layer.mode)
+            if smooth:
+                other.append("antialias=True, where the original has False")
+            if other:
+                settings = {"size": layer.size, "scale_factor": layer.scale_factor, "mode": mode, "antialias": smooth}
+                yield " and ".join(other), functools.partial(torch.nn.functional.interpolate, **settings)
 
 
 def _per_axis(value: Any, rank: int) -> tuple[int, ...]:
