@@ -20,14 +20,14 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from . import activations, layers, nets, others, structure
+from . import activations, layers, nets, others, sequences, structure
 from .case import Case, Found, judged
 
 
 def all_cases(only: Iterable[str] = ()) -> list[Case]:
     """Every case whose name holds one of the words."""
     words = list(only)
-    found = [case for room in (layers, others, activations, structure) for case in room.all_cases()]
+    found = [case for room in (layers, others, sequences, activations, structure) for case in room.all_cases()]
     return [case for case in found if not words or any(word in case.layer for word in words)]
 
 

@@ -228,6 +228,11 @@ def pools() -> Iterator[Case]:
         picture=True,
         wrong=(("linen", "corners not aligned", lambda: resized("bilinear"), "align_corners=False"),),
     )  # fmt: skip
+    yield from cases(
+        "Upsample, smaller", lambda: torch.nn.Upsample(scale_factor=0.5, mode="bilinear"), x, picture=True,
+        linen=lambda: Applied(lambda x: jax.image.resize(x, (2, 3, 3, 3), "bilinear", antialias=False)),
+        wrong=(("linen", "smoothed before", lambda: resized("bilinear", (2, 3, 3, 3)), "antialias=True"),),
+    )  # fmt: skip
 
 
 def pooled(count: bool) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from ..case.torch_arrays import to_numpy, to_torch, torch
 from .marks import LOSS, STATISTICS, Place
 from .recording import Recording, marked, tensors, watch
+from .unrolled import unroll
 
 Cotangents: TypeAlias = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
 
@@ -19,6 +20,8 @@ class Trained(NamedTuple):
     before: dict[str, np.ndarray]
     grads: dict[str, np.ndarray]
     after: dict[str, np.ndarray]
+    settings: dict[str, Any]
+    """Of the optimizer, and its class as `kind`; {} where it has several groups of parameters."""
 
 
 class Original:
@@ -28,10 +31,13 @@ class Original:
         if not isinstance(module, torch.nn.Module):
             raise TypeError(f"original must be a torch.nn.Module; got {type(module).__name__}")
         self.module = copy.deepcopy(module).cpu()
+        self.aliases = unroll(self.module)
+        """Names that were made for parameters of LSTMs and the like -> the user's names of them."""
         self.parts: dict[str, Any] = dict(self.module.named_modules())
         for part in self.parts.values():
             if isinstance(part, torch.nn.RMSNorm) and part.eps is None:
-                part.eps = torch.finfo(_dtype_of(part)).eps  # by itself it would take float64's
+                dtypes = (parameter.dtype for parameter in part.parameters())
+                part.eps = torch.finfo(next(dtypes, torch.get_default_dtype())).eps  # not float64's
             if type(part).__name__.startswith(("Dropout", "AlphaDropout", "FeatureAlphaDropout")):
                 part.eval()
             if getattr(part, "inplace", False):
@@ -101,6 +107,8 @@ class Original:
         """So many training steps of another copy with `optimizer(parameters)`, each with the same inputs."""
         module, found = copy.deepcopy(self.module), []
         made = optimizer(module.parameters())
+        groups = made.param_groups
+        settings = {"kind": type(made).__name__, **groups[0]} if len(groups) == 1 else {}
         for _ in range(steps):
             before = _copied(_state(module))
             y = module(*[_input(x) for x in inputs], **kwargs)
@@ -108,7 +116,7 @@ class Original:
             grads = _copied(_grads(module))
             made.step()
             made.zero_grad(set_to_none=True)
-            found.append(Trained(before, grads, _copied(_state(module))))
+            found.append(Trained(before, grads, _copied(_state(module)), settings))
         return found
 
     def _note_statistics(self, recording: Recording) -> None:

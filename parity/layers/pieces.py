@@ -34,6 +34,13 @@ class Piece(NamedTuple):
     """Which of the trace's outputs the first of `outvars` are."""
     marks: list[Any]
     """The equations of the marks that are met in this piece; those in loops aside."""
+    trace: Any
+    """The jaxpr of the whole trace: it tells which call of its layer a mark belongs to."""
+
+
+def whole(closed: Any) -> Any:
+    """The jaxpr of a trace, and of the trace that a piece belongs to."""
+    return closed.trace if isinstance(closed, Piece) else closed.jaxpr
 
 
 def is_mark(eqn: Any) -> bool:
@@ -72,12 +79,12 @@ def pieces(closed: ClosedJaxpr, known: Collection[Any], most: int = MOST) -> Ite
     """
     eqns = alive(closed.jaxpr)
     places = [eqn.params["place"] for eqn in eqns if is_mark(eqn)]
-    whole = len(set(places)) < len(places) or any(has_marks(eqn) for eqn in eqns)
+    undivided = len(set(places)) < len(places) or any(has_marks(eqn) for eqn in eqns)
     outputs = _outputs(closed.jaxpr, eqns)
     start, size = 0, 0
     for i, eqn in enumerate(eqns):
         met = sum(_bytes(var) for var in eqn.outvars) if is_mark(eqn) or i in outputs else 0
-        if not whole and size and size + met > most:
+        if not undivided and size and size + met > most:
             yield _piece(closed, eqns, start, i, outputs, known)
             start, size = i, 0
         size += met
@@ -119,6 +126,7 @@ def _piece(
         eqns=found[::-1],
         outputs=indices,
         marks=marks,
+        trace=closed.jaxpr,
     )
 
 

@@ -14,6 +14,9 @@ from .calls import Calls
 from .marks import LOSS, STATISTICS, mark
 from .trees import flattened, nested
 
+PATH = "_path_in_the_port"
+"""An attribute of the modules of an nnx port while it runs."""
+
 
 @dataclass(frozen=True)
 class Port:
@@ -117,8 +120,11 @@ def _nnx(nnx: Any, module: Any, kwargs: Any) -> Port:
             return nnx.from_flat_state(replaced)
 
         rebuilt = nnx.merge(graph, filled(params, named), filled(rest, other))
-        paths = {id(part): ".".join(map(str, path)) for path, part in nnx.iter_modules(rebuilt)}
-        with _calls_marked(rebuilt, paths, [part for _, part in nnx.iter_modules(rebuilt)], calls):
+        parts = list(nnx.iter_modules(rebuilt))
+        for path, part in parts:  # nnx's transformations (scan, remat) run copies, which keep what an attribute says
+            if "__call__" in _names(type(part)):
+                setattr(part, PATH, ".".join(map(str, path)))
+        with _calls_marked(lambda part: getattr(part, PATH, None), [part for _, part in parts], calls):
             y = rebuilt(*args, **kwargs)
         updated = nnx.to_flat_state(nnx.state(rebuilt, nnx.BatchStat))
         _mark_statistics(calls, {".".join(map(str, path)): leaf.get_value() for path, leaf in updated})
@@ -143,7 +149,7 @@ def _equinox(equinox: Any, module: Any, state: Any, kwargs: Any) -> Port:
         for path, index in _indices(equinox, module):
             if given is not None:
                 given = given.set(index, tuple(values[f"{path}.{name}".lstrip(".")] for name in STATISTICS))
-        with _calls_marked(rebuilt, paths, list(found.values()), calls):
+        with _calls_marked(lambda part: paths.get(id(part)), list(found.values()), calls):
             if given is None:
                 return rebuilt(*args, **kwargs)
             y, updated = rebuilt(*args, given, **kwargs)
@@ -197,16 +203,17 @@ def _function(fun: Callable[..., Any], params: Any, kwargs: Any) -> Port:
 
 
 @contextlib.contextmanager
-def _calls_marked(model: Any, paths: dict[int, str], parts: list[Any], calls: Calls) -> Iterator[None]:
+def _calls_marked(path_of: Callable[[Any], str | None], parts: list[Any], calls: Calls) -> Iterator[None]:
     """While this is open, the `__call__` of each part's class marks its arrays; a part that is not known is let be."""
     own = {type(part): type(part).__call__ for part in parts if "__call__" in _names(type(part))}
 
     def watching(call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
         def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if id(self) not in paths:
+            path = path_of(self)
+            if path is None:
                 return call(self, *args, **kwargs)
-            return calls.marked(self, paths[id(self)], functools.partial(call, self), args, kwargs)
+            return calls.marked(self, path, functools.partial(call, self), args, kwargs)
 
         return watched
 

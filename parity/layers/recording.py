@@ -43,6 +43,10 @@ class Recording:
             places.append(place)
         return places
 
+    def arrays(self, path: str, role: str, call: int) -> list[np.ndarray]:
+        """What passed there."""
+        return [self.values[place] for place in self.leaves(path, role, call)]
+
 
 class _Mark(torch.autograd.Function):
     @staticmethod

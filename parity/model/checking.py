@@ -12,6 +12,7 @@ from ..layers.calls import Calls
 from ..layers.marks import LOSS, Place
 from ..layers.port import take_apart
 from ..weights.alignment import Alignment
+from ..weights.conventions import note_on_variances
 from ..weights.counterparts import Counterparts
 from ..weights.layout import as_the_original_has_it
 from .gradients import places_of_parameters, with_gradients
@@ -90,19 +91,20 @@ def check_model(
     args, exact = (both.params, *inputs), (both.exact, *inputs)
     judged = Judged()
     if not grads or custom_rules(forward):  # a rule's forward pass is another one where gradients are asked for
-        judged = Trace(forward, exact, args, dtype, align).judged()
+        judged = Trace(forward, exact, args, dtype, both, align).judged()
     if grads:
         places = places_of_parameters(both)
         wanted = {place: want for name, place in places.items() if (want := both.gradient(name)) is not None}
         put_in = [Place(last, "out", i, 0, True) for i in range(len(both.layers[last].outputs))]
         closed = with_gradients(taken, args)
-        trace = Trace(closed, exact, args, dtype, align, dict(enumerate(places.values())), wanted)
+        trace = Trace(closed, exact, args, dtype, both, align, dict(enumerate(places.values())), wanted)
         judged = judged.followed_by(trace.judged(put_in))
-    training: Sequence[Step] = ()
+    training: list[Step] = []
+    hints_of_changes: dict[Place, str] = {}
     if steps and optimizer is not None:
         bars = [value for place, value in recording.values.items() if place[:2] == (last, "out") and place.backward]
         trained = model.train(given, options, bars, None if loss is None else loss[1], optimizer[1], steps)
-        training = updates(both, trained, optimizer[0])
+        training, hints_of_changes = updates(both, trained, optimizer[0])
     return ModelReport(
         framework=taken.framework,
         steps=judged.in_order(training),
@@ -112,7 +114,10 @@ def check_model(
         order=list(dict.fromkeys(calls.begun)),
         unmapped={"port": both.unmapped[0], "original": [*both.unmapped[1], *_outputs_left(both, recording)]},
         weights_differ=both.differing,
-        hints=hints_of(judged.order, judged.wrong, both, align) | hints_of_gradients(judged.exact, both),
+        hints=hints_of(judged.order, judged.wrong, both, align)
+        | hints_of_gradients(judged.exact, both)
+        | hints_of_changes,
+        notes=note_on_variances(both, judged.by_convention),
         dtype=dtype.name,
     )
 

@@ -1,22 +1,27 @@
 """What a wrong step looks like: the original's layer runs again in known variants, to see which gives the port's."""
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..case.torch_arrays import to_numpy, to_torch, torch
+from ..layers.attentions import attention_between
 from ..layers.marks import LOSS, STATISTICS, Place
+from ..layers.variants import variants_of
 from ..weights.alignment import Alignment
 from ..weights.counterparts import Counterparts
 from ..weights.layout import permutations
-from .variants import variants_of
+from .losses import loss_like
 
 if TYPE_CHECKING:
     from .model_report import Step
 
 CLOSE = 1e-6
 """A variant is named if it is this near to the port's values, relative to the largest."""
+SO_MANY = 8
+"""Other outputs, and other calls, of the layer that a variant must give too."""
 
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "gelu": torch.nn.functional.gelu,
@@ -51,39 +56,68 @@ def hints_of(
         if theirs is None:
             continue
         if place in wrong and wrong[place].shape == theirs.shape:
-            hint = _of_step(place, wrong[place], theirs, last, both)
+            others = [each for each in order if each != place and each[:2] == place[:2] and each.role == "out"]
+            known = [(each, wrong.get(each, align.known(each))) for each in others[:SO_MANY]]
+            hint = _of_step(place, wrong[place], theirs, last, both, known)
             found[place] = hint or looks_like(wrong[place], theirs)
         last = theirs
     return found
 
 
-def _of_step(place: Place, port: np.ndarray, theirs: np.ndarray, last: np.ndarray | None, both: Counterparts) -> str:
+def _of_step(
+    place: Place,
+    port: np.ndarray,
+    theirs: np.ndarray,
+    last: np.ndarray | None,
+    both: Counterparts,
+    others: Sequence[tuple[Place, np.ndarray | None]],
+) -> str:
     other, hint = both.pairs[place.path], ""
+    recording = both.recording
     if place.path == LOSS:
-        return ""
-    part, recording = both.original.parts[other], both.recording
+        logits = Place(LOSS, "in", 0)
+        given, slopes = recording.values[logits], recording.values.get(logits._replace(backward=True))
+        return loss_like(given, slopes, float(port), float(theirs)) if port.size == 1 else ""
+    part = both.original.parts[other]
     if place.role in STATISTICS.values():
         name = next(name for name, role in STATISTICS.items() if role == place.role)
         before = both.state[f"{other}.{name}".lstrip(".")]
-        (x,) = (recording.values[each] for each in recording.leaves(other, "in", place.call))
+        (x,) = recording.arrays(other, "in", place.call)
         return statistic(x, before, port, theirs, part.momentum)
     if place.role == "out":
-        inputs = [recording.values[each] for each in recording.leaves(other, "in", place.call)]
-        hint = variant_of(part, inputs, port)
+        inputs = {
+            each.call: recording.arrays(other, "in", each.call) for each in (place, *[each for each, _ in others])
+        }
+        more = [(inputs[each.call], value) for each, value in others if value is not None]
+        hint = variant_of(part, inputs[place.call], port, more=more)
     if not hint and last is not None:
-        hint = between(last, port, theirs)
+        hint = between(last, port, theirs) or attention_between(_linear_before(both, place), port, theirs)
+    for path, call in recording.order if place.role == "in" and not hint else ():
+        same = path == other and call != place.call
+        if same and any(_same_numbers(x, port, False) for x in recording.arrays(other, "in", call)):
+            return f"what call {call} gets in the original, where this is call {place.call}: another order in time"
     return hint or _of_a_silent_layer(both, port, theirs)
+
+
+def _linear_before(both: Counterparts, place: Place) -> list[np.ndarray]:
+    """The outputs of the linear layers that the original calls before, as far as they have counterparts."""
+    recording, here = both.recording, (both.pairs[place.path], place.call)
+    paths = {other for path, other in both.pairs.items() if both.kinds[path] == "linear"}
+    before = itertools.takewhile(lambda each: each != here, recording.order)
+    return [recording.values[Place(path, "out", 0, call)] for path, call in before if path in paths]
 
 
 def _of_a_silent_layer(both: Counterparts, port: np.ndarray, theirs: np.ndarray) -> str:
     """The variant of a layer that has no parameters, and so no counterpart: a pool, say, that came just before."""
     recording, paired = both.recording, set(both.pairs.values())
     ordered = np.sort(theirs, axis=None)
+    if port.size == theirs.size and _close(np.sort(port, axis=None), ordered):
+        return ""  # the numbers are right, so the layer is
     for path, call in recording.order:
         if path in paired or (out := recording.values.get(Place(path, "out", 0, call))) is None:
             continue
         if out.size == theirs.size and _close(np.sort(out, axis=None), ordered):
-            inputs = [recording.values[place] for place in recording.leaves(path, "in", call)]
+            inputs = recording.arrays(path, "in", call)
             if hint := variant_of(both.original.parts[path], inputs, port, ordered=True):
                 return f"{hint} ({path})"
     return ""
@@ -160,22 +194,31 @@ def between(x: np.ndarray, port: np.ndarray, original: np.ndarray) -> str:
     return ours + (f", where the original has {theirs}" if theirs else "")
 
 
-def variant_of(layer: Any, inputs: Sequence[np.ndarray], port: np.ndarray, ordered: bool = False) -> str:
+def variant_of(
+    layer: Any,
+    inputs: Sequence[np.ndarray],
+    port: np.ndarray,
+    ordered: bool = False,
+    more: Sequence[tuple[Sequence[np.ndarray], np.ndarray]] = (),
+) -> str:
     """The variant of a torch layer that gives the port's output for these inputs; "" if none does.
 
-    ordered: whether only the numbers count, in whatever order.
+    ordered: whether only the numbers count, in whatever order. more: other outputs and calls that it must give too.
     """
-    tensors = [to_torch(x) for x in inputs]
     for name, call in variants_of(layer):
-        try:
-            with torch.no_grad():
-                found = call(*tensors)
-        except Exception:
-            continue  # it does not fit these inputs
-        for y in found if isinstance(found, tuple) else (found,):
-            if isinstance(y, torch.Tensor) and _same_numbers(to_numpy(y), port, ordered):
-                return name
+        if all(_gives(call, each, y, ordered) for each, y in [(inputs, port), *more]):
+            return name
     return ""
+
+
+def _gives(call: Callable[..., Any], inputs: Sequence[np.ndarray], port: np.ndarray, ordered: bool) -> bool:
+    try:
+        with torch.no_grad():
+            found = call(*[to_torch(x) for x in inputs])
+    except Exception:
+        return False  # it does not fit these inputs
+    arrays = [y for y in (found if isinstance(found, tuple) else (found,)) if isinstance(y, torch.Tensor)]
+    return any(_same_numbers(to_numpy(y), port, ordered) for y in arrays)
 
 
 def _same_numbers(y: np.ndarray, port: np.ndarray, ordered: bool) -> bool:

@@ -32,6 +32,7 @@ def as_page(report: "ModelReport") -> str:
     if first is not None:
         parts.append(f"<h2>First divergence</h2>\n<p>{_text(str(first))}</p>")
     parts += [
+        "".join(f"<p>Note: {_text(note)}</p>" for note in report.notes),
         _unmapped(report),
         f"<h2>Layer by layer</h2>\n<p>{_text(model_text.how_to_read(report))}</p>",
         _tree(report),

@@ -101,6 +101,8 @@ class ModelReport:
     """Parameters of the port whose values are not the original's."""
     hints: dict[Place, str] = field(default_factory=dict)
     """What a wrong step looks like."""
+    notes: list[str] = field(default_factory=list)
+    """What differs by a convention of the port's library, and is no mistake of the port."""
     dtype: str = "float32"
     """The port's own arithmetic."""
 
@@ -182,6 +184,7 @@ class ModelReport:
                 "pairs": self.pairs,
                 "unmapped": self.unmapped,
                 "weights_differ": self.weights_differ,
+                "notes": self.notes,
                 "steps": [
                     {
                         "path": step.place.path,

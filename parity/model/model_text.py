@@ -28,6 +28,8 @@ def _lines(report: "ModelReport", width: int) -> Iterator[Line]:
     for side in ("port", "original"):
         if names := report.unmapped[side]:
             yield from _hung(f"  only in the {side}: ", f"{_some(names)}. This was not compared.", width, "yellow")
+    for note in report.notes:
+        yield from _hung("  note        ", note, width, "yellow")
     yield Line("")
     if first := report.first_divergence:
         yield from _hung("First divergence: ", str(first), width, "bold red")
@@ -61,7 +63,8 @@ def verdict(report: "ModelReport") -> str:
         return "NOT JUDGED: the port's output has no counterpart in the original's, so it was not compared."
     if any(report.unmapped.values()):
         return "NOT JUDGED: what was compared agrees, and parameters that only one side has were not compared."
-    return f"PASS: {len(report.pairs)} layers, {len(report.steps)} comparisons: the port agrees with the original."
+    but = ", but for what the note says" if report.notes else ""
+    return f"PASS: {len(report.pairs)} layers, {len(report.steps)} comparisons: the port agrees with the original{but}."
 
 
 def _at(step: "Step") -> str:

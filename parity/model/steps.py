@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..layers.marks import Place, met_by
-from ..layers.pieces import has_marks, is_mark
+from ..layers.numbering import Numbering
+from ..layers.pieces import has_marks, is_mark, whole
 from ..roundoff.bounded import Bounded, Rounding, error_of
 from ..roundoff.interpreter import evaluate, inner_call, is_call, scan, walk
 from ..roundoff.products import cpu
@@ -42,11 +43,12 @@ class Walk(NamedTuple):
 def walked(closed: Any, args: Sequence[Any], given: Given, rounding: Rounding) -> Walk:
     """The trace, or a piece of it, in float64, with a bound on each step's rounding. args: a leaf for each input."""
     met: dict[Place, Met] = {}
+    own = Numbering(whole(closed))
 
     def meet(place: Place, x: Bounded) -> Bounded:
-        place = _own(place, met)
-        met[place] = Met(np.asarray(x.value), np.asarray(error_of(x), np.float64))
-        value = given(place, met[place].value)
+        place = own(place)
+        met.setdefault(place, Met(np.asarray(x.value), np.asarray(error_of(x), np.float64)))
+        value = given(place, np.asarray(x.value))
         return x if value is None else Bounded(value, None)
 
     inputs = [leaf if isinstance(leaf, Bounded) else rounding.argument(leaf) for leaf in args]
@@ -55,25 +57,18 @@ def walked(closed: Any, args: Sequence[Any], given: Given, rounding: Rounding) -
     return Walk(met, [Met(np.asarray(x.value), np.asarray(error_of(x), np.float64)) for x in found])
 
 
-def _own(place: Place, met: Mapping[Place, Any]) -> Place:
-    """A mark in a loop is met again and again: each time is a call of its own."""
-    while place in met:
-        place = place._replace(call=place.call + 1)
-    return place
-
-
 def ran(closed: Any, args: Sequence[Any], forced: Mapping[Place, np.ndarray]) -> Walk:
     """The same as jax computes it, compiled, in the trace's own dtypes; without bounds."""
     order: list[Place] = []
 
     @jax.jit
     def run(args: Any, values: list[Any]) -> Any:
-        given, met = dict(zip(forced, values, strict=True)), {}
+        given, met, own = dict(zip(forced, values, strict=True)), {}, Numbering(whole(closed))
 
         def apply(eqn: Any, inputs: list[Any]) -> list[Any]:
             if is_mark(eqn):
-                place = _own(eqn.params["place"], met)
-                met[place] = inputs[0]
+                place = own(eqn.params["place"])
+                met.setdefault(place, inputs[0])
                 return [given.get(place, inputs[0])]
             if is_call(eqn) and eqn.primitive.name != "pallas_call":
                 return inside(*inner_call(eqn, inputs))

@@ -10,11 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..layers.marks import Place
+from ..layers.numbering import Numbering
 from ..layers.pieces import MOST, Piece, flat, pieces
 from ..roundoff.bounded import Bounded, Rounding
 from ..verdict.deviation import Deviation, deviation_of
 from ..verdict.rows import APPROXIMATED
 from ..weights.alignment import Alignment
+from ..weights.conventions import by_convention
+from ..weights.counterparts import Counterparts
 from .model_report import Step
 from .steps import Met, Walk, ran, walked
 
@@ -31,6 +34,8 @@ class Judged:
     """The places, in the order in which they were met."""
     wrong: dict[Place, np.ndarray] = field(default_factory=dict)
     """What the port computed in float64 at the places where it differs."""
+    by_convention: list[Place] = field(default_factory=list)
+    """The places that differ from the original by a convention of the port's library alone, and so agree."""
 
     def followed_by(self, other: "Judged") -> "Judged":
         """Both; a step of the other that this one has too is left out, if it agrees there."""
@@ -40,7 +45,10 @@ class Judged:
             return [step for step in steps if not step.ok or (step.place, step.dtype) not in seen]
 
         exact, rounded = [*self.exact, *new(other.exact)], [*self.rounded, *new(other.rounded)]
-        return Judged(exact, rounded, list(dict.fromkeys((*self.order, *other.order))), {**other.wrong, **self.wrong})
+        order, excused = ([*dict.fromkeys((*a, *b))] for a, b in (
+            (self.order, other.order), (self.by_convention, other.by_convention),
+        ))  # fmt: skip
+        return Judged(exact, rounded, order, {**other.wrong, **self.wrong}, excused)
 
     def in_order(self, training: Sequence[Step] = ()) -> list[Step]:
         """The way forward, the cotangents on the way back, and the gradients of parameters; float64 first.
@@ -64,11 +72,13 @@ class Trace:
         exact: Any,
         args: Any,
         dtype: Any,
+        both: Counterparts,
         align: Alignment,
         gradients: Mapping[int, Place] = MappingProxyType({}),
         wanted: Mapping[Place, np.ndarray] = MappingProxyType({}),
     ):
-        self._closed, self._align, self._dtype = flat(closed), align, np.dtype(dtype)
+        self._closed, self._both, self._align, self._dtype = flat(closed), both, align, np.dtype(dtype)
+        self._numbering = Numbering(self._closed.jaxpr)
         self._gradients, self._wanted = gradients, wanted
         self._exact = dict(zip(self._closed.jaxpr.invars, jax.tree.leaves(exact), strict=True))
         self._args = dict(zip(self._closed.jaxpr.invars, jax.tree.leaves(args), strict=True))
@@ -83,9 +93,14 @@ class Trace:
             done.update(new)
             found.order += new
             for step in self._steps(walk, new, piece):
+                place, met = step.place, walk.met.get(step.place)
+                if not step.ok and met is not None:
+                    if (excused := self._by_convention(place, met)) is not None:
+                        step = excused
+                        found.by_convention.append(place)
+                    else:
+                        found.wrong[place] = met.value
                 found.exact.append(step)
-                if not step.ok and step.place in walk.met:
-                    found.wrong[step.place] = walk.met[step.place].value
             if self._dtype != np.float64:
                 found.rounded += self._steps_in_dtype(piece, walk, new)
             self._note(piece, walk)
@@ -94,7 +109,7 @@ class Trace:
     def _note(self, piece: Piece, walk: Walk) -> None:
         """Notes at which marks the original's value went on: the pieces that follow begin with those."""
         for eqn in piece.marks:
-            place = eqn.params["place"]
+            place = self._numbering.of_only(eqn.params["place"])
             if place in walk.met and self._given(place, walk.met[place].value.shape) is not None:
                 self._known[eqn.outvars[0]] = place
 
@@ -122,6 +137,12 @@ class Trace:
             want = self._wanted[place]
             steps.append(_step(place, "float64", met.value, want, _allowed(met, want)))
         return steps
+
+    def _by_convention(self, place: Place, met: Met) -> Step | None:
+        """The step that agrees with the convention of the port's library; None where it has none or differs from it."""
+        kept = by_convention(self._both, place)
+        step = None if kept is None else _step(place, "float64", met.value, kept, _allowed(met, kept))
+        return step if step is not None and step.ok else None
 
     def _steps_in_dtype(self, piece: Piece, exact: Walk, places: Sequence[Place]) -> list[Step]:
         """As jax computes them, each within its bound."""

@@ -12,6 +12,7 @@ from ..verdict.deviation import deviation_of
 from ..verdict.rows import APPROXIMATED
 from ..weights.counterparts import Counterparts
 from .model_report import Step
+from .optimizers import step_like
 
 if TYPE_CHECKING:
     from ..layers.original import Trained
@@ -26,14 +27,16 @@ class Optimizers(NamedTuple):
     """A function of the parameters that makes a torch optimizer of them."""
 
 
-def updates(both: Counterparts, trained: "Sequence[Trained]", optimizer: Any) -> list[Step]:
-    """How each step changes each parameter, in float64.
+def updates(both: Counterparts, trained: "Sequence[Trained]", optimizer: Any) -> tuple[list[Step], dict[Place, str]]:
+    """How each step changes each parameter, in float64, and what those that differ look like.
 
     The optimizer's state is the port's own, of the gradients so far. The change is compared and not the parameter,
     which is a thousand times as large.
     """
     names = [name for name in both.sources if name not in both.port.frozen]
     steps: list[Step] = []
+    hints: dict[Place, str] = {}
+    past: dict[str, list[tuple[Any, Any]]] = {name: [] for name in names}
     with jax.enable_x64(True):
         state: Any = None
         for number, step in enumerate(trained):
@@ -54,7 +57,11 @@ def updates(both: Counterparts, trained: "Sequence[Trained]", optimizer: Any) ->
                 path = both.owner(name) or ""
                 place = Place(path, f"change of {name.removeprefix(f'{path}.')} in step {number + 1}", 0, number)
                 steps.append(Step(place, "float64", deviation, index, float(changes[name][index]), float(want[index])))
-    return steps
+                past[name].append((grads[name], before[name]))
+                if deviation.problem is not None:
+                    seen = [list(each) for each in zip(*past[name], strict=True)]
+                    hints[place] = step_like(step.settings, seen[0], seen[1], np.asarray(changes[name]))
+    return steps, hints
 
 
 def _mapped(both: Counterparts, names: Sequence[str], arrays: Mapping[str, np.ndarray], summed: bool) -> dict[str, Any]:

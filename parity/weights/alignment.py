@@ -62,6 +62,9 @@ class Alignment:
         ours, theirs = self._counts(place)
         if ours != theirs and place.backward and place.role == "in":
             return None  # one side has one array where the other has several: their cotangents are sums of others
-        order: Sequence[int] = argument_order(self._framework, both.kinds[place.path], place.role)
+        kind = both.kinds[place.path] or both.layers[place.path].kind
+        order: Sequence[int] = argument_order(self._framework, kind, place.role, ours)
+        if order and ours != theirs:
+            return None  # h and c may be one array of zeros: which is which is not known then
         leaf = min(order[place.leaf] if place.leaf < len(order) else place.leaf, theirs - 1)
         return self._recording.values.get(place._replace(path=other, leaf=leaf))

@@ -1,7 +1,7 @@
 """Which layer and which parameter of the port is which of the original's, and the values that this gives the port."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,9 @@ import numpy as np
 from ..layers.calls import Calls
 from ..layers.marks import LOSS
 from ..layers.port import Port
+from .loose import Blocks, loose_fits
 from .pairing import Unit, containers, kind_of, paired
-from .parameters import Source, in_the_ports_layout, same_numbers, same_shape
+from .parameters import LAYOUTS, Source, in_the_ports_layout
 
 if TYPE_CHECKING:
     from ..layers.original import Original
@@ -45,23 +46,25 @@ class Counterparts:
         self.state = original.state
         self.pairs = self._pairs(match, [path for path, _ in recording.order])
         """Layer of the port -> layer of the original."""
-        self.sources, self.unmapped = self._sources()
+        self.sources, self.unmapped = self._sources(match)
         self.params = dict(port.params) if keep else self._with_the_originals()
         """The parameters that the port is run with."""
         self.differing = self._differing() if keep else []
         """Those whose values are not the original's."""
 
     def _pairs(self, match: Mapping[str, str], order: Sequence[str]) -> dict[str, str]:
-        sizes = {name: array.size for name, array in self._arrays().items()}
+        sizes = {name: array.size for name, array in self.state.items() if name.rpartition(".")[2] not in COUNTERS}
         ours = _units(self.kinds, {name: np.size(value) for name, value in self.port.params.items()})
         theirs = _units({path: kind_of(self.original.parts.get(path)) for path in order}, sizes)
         pairs = {path: path for path in (LOSS,) if path in self.layers} | paired(ours, theirs, match)
         return {**containers(list(self.layers), order, pairs), **pairs}
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return {name: array for name, array in self.state.items() if name.rpartition(".")[2] not in COUNTERS}
+        """What the user sees of the original's parameters and buffers."""
+        names = [name for name in self.state if name.rpartition(".")[2] not in COUNTERS]
+        return {name: self.state[name] for name in names if name not in self.original.aliases}
 
-    def _sources(self) -> tuple[dict[str, Source], tuple[list[str], list[str]]]:
+    def _sources(self, match: Mapping[str, str]) -> tuple[dict[str, Source], tuple[list[str], list[str]]]:
         """How each parameter of the port comes from the original's, and what only one side has."""
         found: dict[str, Source] = {}
         used: set[str] = set()
@@ -73,18 +76,31 @@ class Counterparts:
                 if source(self.state, True) is not None:
                     found[name] = source
                     used |= {f"{other}.{key}" if other else key for key in _under(self.state, other)}
-        for name, value in self.port.params.items():  # what belongs to no layer: a table of positions, say
-            used |= self.original.shared_with(used)
-            left = {key: array for key, array in self._arrays().items() if key not in used}
-            if name in found or not left:
-                continue
-            fit = same_numbers(np.asarray(value), left) if self.port.given else same_shape(name, np.shape(value), left)
-            if fit is not None:
-                found[name] = fit.source
-                used.add(fit.name)
-        ours = [name for name in self.port.params if name not in found]
         used |= self.original.shared_with(used)
+        left: dict[str, np.ndarray] = {}
+        for key, array in self._arrays().items():
+            if key not in used and key not in self.original.shared_with(set(left)):
+                left[key] = array
+        ours = {name: value for name, value in self.port.params.items() if name not in found}
+        blocks = Blocks(
+            self.pairs, self._whole(self.kinds, self.pairs), self._whole(self._kinds(), self.pairs.values())
+        )
+        for name, fit in loose_fits(ours, left, blocks, match, self.port.given).items():
+            found[name] = fit.source
+            used |= set(fit.names)
+        used |= self.original.shared_with(used)
+        ours = [name for name in self.port.params if name not in found]
         return found, (ours, [name for name in self._arrays() if name not in used])
+
+    def _kinds(self) -> dict[str, str]:
+        """What the original's layers are."""
+        return {path: kind_of(part) for path, part in self.original.parts.items()}
+
+    def _whole(self, kinds: Mapping[str, str], paired: Iterable[str]) -> set[str]:
+        """Layers whose parameters are nobody else's: those that are paired, and, where numbers do not tell, those that
+        have a layout of their own: a square kernel is not guessed by its shape."""
+        own = () if self.port.given else (path for path, kind in kinds.items() if kind in LAYOUTS)
+        return {path for path in paired if kinds.get(path)} | set(own)
 
     def gradient(self, name: str) -> np.ndarray | None:
         """The original's gradient of a parameter of the port."""

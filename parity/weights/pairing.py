@@ -49,18 +49,33 @@ def paired(ours: Sequence[Unit], theirs: Sequence[Unit], match: Mapping[str, str
     """Path in the port -> path in the original: as many as can be in the same order, with the likest names.
 
     Two fit if they are of one kind and size. match: patterns of paths, `{"block{i}": "enc.layers.{i}"}`; what lies
-    under a path that one fits is paired with what lies under the path that it makes, and nothing else.
-    Time is the product of the two lengths.
+    under a path that one fits is paired with what lies under the path that it makes, wherever that comes, and with
+    nothing else; the rest is paired in order.
     """
+    asked: dict[str, tuple[str, ...]] = {}
+    for unit in ours:
+        starts = (translated(unit.path, *pattern) for pattern in match.items())
+        asked[unit.path] = tuple(start for start in starts if start is not None)
+    found: dict[str, str] = {}
+    for starts in sorted(set(asked.values()), key=len, reverse=True):  # the rest, of which nothing is asked, comes last
+        mine = [unit for unit in ours if asked[unit.path] == starts]
+        left = [unit for unit in theirs if unit.path not in found.values()]
+        under = [b for b in left if not starts or any(f"{b.path}.".startswith(f"{start}.") for start in starts)]
+        found |= _in_order(mine, under)
+    return found
+
+
+def _in_order(ours: Sequence[Unit], theirs: Sequence[Unit]) -> dict[str, str]:
+    """As many pairs as there can be without a crossing. Time is the product of the two lengths."""
     score = [[0.0] * (len(theirs) + 1) for _ in range(len(ours) + 1)]
     for i, a in reversed(list(enumerate(ours))):
         for j, b in reversed(list(enumerate(theirs))):
-            likeness = _likeness(a, b, match)
+            likeness = _likeness(a, b)
             both = 0.0 if likeness is None else 1 + likeness + score[i + 1][j + 1]
             score[i][j] = max(both, score[i + 1][j], score[i][j + 1])
     found, i, j = {}, 0, 0
     while i < len(ours) and j < len(theirs):
-        likeness = _likeness(ours[i], theirs[j], match)
+        likeness = _likeness(ours[i], theirs[j])
         if likeness is not None and score[i][j] == 1 + likeness + score[i + 1][j + 1]:
             found[ours[i].path] = theirs[j].path
             i, j = i + 1, j + 1
@@ -71,17 +86,14 @@ def paired(ours: Sequence[Unit], theirs: Sequence[Unit], match: Mapping[str, str
     return found
 
 
-def _likeness(a: Unit, b: Unit, match: Mapping[str, str]) -> float | None:
+def _likeness(a: Unit, b: Unit) -> float | None:
     """Of their names, from 0 to 0.5, so that no likeness outweighs one more pair; None if they do not fit."""
     if a.kind != b.kind or a.size != b.size:
-        return None
-    asked = [path for path in (_translated(a.path, *pattern) for pattern in match.items()) if path is not None]
-    if asked and not any(b.path == path or b.path.startswith(f"{path}.") for path in asked):
         return None
     return difflib.SequenceMatcher(None, a.path, b.path).ratio() / 2
 
 
-def _translated(path: str, ours: str, theirs: str) -> str | None:
+def translated(path: str, ours: str, theirs: str) -> str | None:
     """The start of the original's path for a path of the port that a pattern fits; None if it does not fit."""
     words = re.split(r"\{(\w+)\}", ours)
     pattern = "".join(re.escape(word) if i % 2 == 0 else f"(?P<{word}>[^.]+)" for i, word in enumerate(words))
@@ -116,9 +128,14 @@ ORDERS = {
 }
 
 
-def argument_order(framework: str, kind: str, role: str) -> tuple[int, ...]:
+def argument_order(framework: str, kind: str, role: str, count: int) -> tuple[int, ...]:
     """Which of torch's arrays each of the port's is, where they come in another order; () where they do not.
 
-    flax's cells take the state first, and of an lstm's state c comes before h.
+    flax's cells take the state first, and of an lstm's state c comes before h. Its RNN returns the state first too.
+    kind: what the layer is, or the name of its class. count: how many arrays the port has.
     """
-    return ORDERS.get((kind, role), ()) if framework.startswith("flax") else ()
+    if not framework.startswith("flax"):
+        return ()
+    if kind == "RNN" and count > 1:
+        return tuple(reversed(range(count))) if role == "out" else (0, *reversed(range(1, count)))
+    return ORDERS.get((kind, role), ())

@@ -150,32 +150,41 @@ def in_the_ports_layout(
 
 
 class Fit(NamedTuple):
-    """An array of the original that a parameter of the port has the numbers of."""
+    """The arrays of the original that a parameter of the port has the numbers of: one, or two biases that it adds."""
 
-    name: str
+    names: tuple[str, ...]
     source: Source
 
 
 def same_numbers(value: np.ndarray, left: Arrays) -> Fit | None:
     """Which of the arrays that are left this one is, with its axes in another order or not."""
     for name, array in left.items():
-        if array.size != value.size or array.ndim != value.ndim:
-            continue
-        for axes in itertools.permutations(range(array.ndim)):
-            if np.array_equal(array.transpose(axes).astype(value.dtype), value):
-                return Fit(name, _transposing(name, axes))
+        if array.size == value.size and array.ndim == value.ndim and _extremes(array, value.dtype) == _extremes(value):
+            for axes in itertools.permutations(range(array.ndim)):
+                if np.array_equal(array.transpose(axes).astype(value.dtype), value):
+                    return Fit((name,), _transposing(name, axes))
+        other = name.replace("bias_ih", "bias_hh")
+        if other != name and other in left and array.shape == value.shape:
+            for gates in ("", "rzn") if len(array) % 3 == 0 else ("",):
+                if np.array_equal((array + _added(left[other], gates)).astype(value.dtype), value):
+                    return Fit((name, other) if not gates else (name,), _adding(name, other, gates))
     return None
 
 
-def same_shape(name: str, shape: tuple[int, ...], left: Arrays) -> Fit | None:
-    """The one array of that shape that is left, or the one among several that has this name; else None.
+def same_lengths(shape: tuple[int, ...], name: str, array: np.ndarray) -> Fit | None:
+    """The array for a parameter of that shape, if it has its lengths.
 
     Axes of length 1 do not count: a table of positions may be [1, tokens, width] or [tokens, width].
     """
-    alike = [key for key, array in left.items() if _lengths(array.shape) == _lengths(shape)]
-    if len(alike) > 1:
-        alike = [key for key in alike if key.rpartition(".")[2] == name.rpartition(".")[2]]
-    return Fit(alike[0], _reshaping(alike[0], shape)) if len(alike) == 1 else None
+    return Fit((name,), _reshaping(name, shape)) if _lengths(array.shape) == _lengths(shape) else None
+
+
+def _extremes(array: np.ndarray, dtype: Any = None) -> tuple[float, float]:
+    """The least and the largest, by which most arrays are told apart at once."""
+    if not array.size:
+        return 0.0, 0.0
+    least, largest = np.array([array.min(), array.max()]).astype(dtype or array.dtype)
+    return float(least), float(largest)
 
 
 def _lengths(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -188,3 +197,7 @@ def _reshaping(name: str, shape: tuple[int, ...]) -> Source:
 
 def _transposing(name: str, axes: tuple[int, ...]) -> Source:
     return lambda arrays, summed: arrays[name].transpose(axes) if name in arrays else None
+
+
+def _adding(name: str, other: str, gates: str) -> Source:
+    return lambda arrays, summed: arrays[name] + summed * _added(arrays[other], gates) if name in arrays else None

@@ -157,6 +157,7 @@ def test_a_batch_norm_in_train_mode_starts_from_the_statistics_before_the_run(ne
     original = nets.randomized(torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.BatchNorm1d(3))).train()
     mean = original[1].running_mean.clone()
     report = parity.check_model(Net(), original, (nets.ROWS,))
-    # flax stores the biased variance, torch the unbiased one: a difference, and the only one.
-    assert {step.what for step in report.steps if not step.ok} == {"updated running variance"}
+    # flax stores the biased variance, torch the unbiased one: that is noted, and all else agrees.
+    assert report.ok and {"updated running mean", "updated running variance"} <= {step.what for step in report.steps}
+    assert len(report.notes) == 1
     assert torch.equal(original[1].running_mean, mean)

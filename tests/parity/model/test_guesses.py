@@ -83,6 +83,18 @@ def test_a_pool_has_no_counterpart_and_is_named(nets):
         assert check_model(Pooled(True), nets.randomized(Pool()), inputs).ok
 
 
+def test_a_pool_before_numbers_in_another_order_is_not_blamed(nets):
+    class Port(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(2)(nn.max_pool(nn.Conv(3, (1, 1))(x), (2, 2), (2, 2)).reshape(len(x), -1))
+
+    layers = torch.nn.Conv2d(2, 3, 1), torch.nn.MaxPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 2)
+    x = np.random.default_rng(1).standard_normal((2, 4, 4, 2)).astype(np.float32)
+    found = first(check_model(Port(), nets.randomized(torch.nn.Sequential(*layers)), (x,), grads=False))
+    assert found.path == "Dense_0" and found.hint.startswith("the original's numbers in another order")
+
+
 def test_a_row_that_the_original_never_moves(nets):
     ids = np.array([[1, 0, 2]], np.int32)
     found = first(check_model(nn.Embed(4, 3), nets.randomized(torch.nn.Embedding(4, 3, padding_idx=0)), (ids,)))
@@ -92,9 +104,6 @@ def test_a_row_that_the_original_never_moves(nets):
 def test_a_batch_norm_in_train_mode(nets):
     x = X.astype(np.float32)
     net = nets.randomized(torch.nn.BatchNorm1d(6)).train()
-    found = first(check_model(nn.BatchNorm(False, momentum=0.9), net, (x,)))
-    assert found.step.place.role == "updated running variance"
-    assert found.hint.endswith("of the biased variance, where the original keeps the unbiased one")
     found = first(check_model(nn.BatchNorm(False, momentum=0.1), net, (x,)))
     assert found.step.place.role == "updated running mean" and found.hint.startswith("momentum: 0.9")
 

@@ -1,5 +1,6 @@
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 
@@ -24,7 +25,7 @@ def relu(x):
     return 1.5 * nn.relu(x)
 
 
-relu.defvjp(lambda x: (nn.relu(x), x), lambda x, y_bar: (y_bar * (x > 0),))
+relu.defvjp(lambda x: (nn.relu(x), x), lambda x, y_bar: (jnp.where(x > 0, y_bar, 0),))
 
 
 def test_a_rule_whose_forward_is_another_one_without_gradients(nets):
@@ -48,10 +49,8 @@ def test_a_loop_over_layers_is_walked_whole(nets, monkeypatch):
     class Repeated(nn.Module):
         @nn.compact
         def __call__(self, x):
-            body = nn.scan(
-                lambda layer, x, _: (nn.relu(layer(x)), None), variable_broadcast="params", split_rngs={"params": False},
-                length=2,
-            )  # fmt: skip
+            twice = {"variable_broadcast": "params", "split_rngs": {"params": False}, "length": 2}
+            body = nn.scan(lambda layer, x, _: (nn.relu(layer(x)), None), **twice)
             return body(nn.Dense(6, name="dense"), x, None)[0]
 
     dense = torch.nn.Linear(6, 6)

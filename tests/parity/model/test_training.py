@@ -33,21 +33,21 @@ def test_the_same_optimizer_agrees_step_by_step(nets):
 
 
 @pytest.mark.parametrize(
-    "tx",
+    ("tx", "decay", "hint"),
     [
-        optax.adam(1e-3, eps=1e-6),
-        optax.adam(1e-3, b2=0.99),
-        optax.adamw(1e-3, weight_decay=1e-2),
-        optax.adam(1e-3, eps_root=1e-8),
+        (optax.adam(1e-3, eps=1e-6), 0.0, "eps=1e-06, where the original has 1e-08"),
+        (optax.adam(1e-3, b2=0.99), 0.0, "b2=0.99, where the original has 0.999"),
+        (optax.adamw(1e-3, weight_decay=1e-2), 1e-2, "a weight decay that is decoupled"),
+        (optax.adam(1e-3, eps_root=1e-8), 0.0, "eps=1e-08 inside of the root"),
     ],
     ids=["eps", "b2", "decoupled decay", "eps inside the root"],
 )
-def test_another_optimizer_is_found_by_the_first_parameter_that_it_changes_otherwise(nets, tx):
-    decay = 1e-2 if "decay" in str(tx) else 0.0
+def test_another_optimizer_is_found_by_the_first_parameter_that_it_changes_otherwise(nets, tx, decay, hint):
     report = check(nets, tx, lambda params: torch.optim.Adam(params, 1e-3, weight_decay=decay))
     first = report.first_divergence
     assert first is not None and first.path == "first" and first.step.what.startswith("change of ")
     assert "The optimizer was given the original's own parameters and gradients." in str(first)
+    assert first.hint.startswith(hint)
 
 
 def test_a_loss_for_both_sides_is_compared_as_the_last_layer(nets):

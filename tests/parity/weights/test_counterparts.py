@@ -41,6 +41,28 @@ def test_match_says_which_layers_are_each_others(nets):
     assert report.unmapped["original"] == ["unused.weight", "unused.bias"]
 
 
+def test_match_follows_layers_that_run_in_another_order(nets):
+    class Port(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            q, k = nn.Dense(6, name="q")(x), nn.Dense(6, name="k")(x)
+            return q * nn.tanh(k)
+
+    class Original(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = torch.nn.Linear(6, 6), torch.nn.Linear(6, 6)
+
+        def forward(self, x):
+            k = torch.tanh(self.one(x))
+            return k * self.two(x)
+
+    original = nets.randomized(Original())
+    assert not parity.check_model(Port(), original, (nets.ROWS,)).ok
+    report = parity.check_model(Port(), original, (nets.ROWS,), match={"q": "two", "k": "one"})
+    assert report.ok and report.pairs == {"": "", "q": "two", "k": "one"}, report
+
+
 def test_counters_are_no_state(nets):
     original = nets.randomized(nets.Picture())
     report = parity.check_model(nets.PortedPicture(), original, (nets.IMAGES,), grads=False)

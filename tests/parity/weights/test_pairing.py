@@ -49,6 +49,14 @@ def test_the_user_may_match_what_order_does_not_tell():
     assert paired(ours, theirs, {"block0": "nowhere"}) == {"block1.fc": "layers.1.fc"}
 
 
+def test_matched_layers_may_come_in_another_order():
+    ours, theirs = units("block0.a", "block0.b", "block1.a", "head"), units("l.1.x", "l.0.x", "l.0.y", "out")
+    found = paired(ours, theirs, {"block{i}": "l.{i}"})
+    assert found == {"block0.a": "l.0.x", "block0.b": "l.0.y", "block1.a": "l.1.x", "head": "out"}
+    # What is not matched stays in order, and takes nothing that is.
+    assert paired(units("q", "k", "v"), units("k", "q", "v"), {"q": "q", "k": "k"}) == {"q": "q", "k": "k", "v": "v"}
+
+
 def test_what_holds_the_same_layers_is_the_same_container():
     pairs = {"enc.b0.fc": "net.layers.0.lin", "head": "net.head"}
     ours, theirs = (
@@ -60,7 +68,7 @@ def test_what_holds_the_same_layers_is_the_same_container():
 
 
 def test_flax_hands_the_state_first():
-    assert argument_order("flax linen", "gru cell", "in") == (1, 0)
-    assert argument_order("flax nnx", "rnn cell", "in") == (1, 0)
-    assert argument_order("equinox", "gru cell", "in") == ()
-    assert argument_order("flax linen", "linear", "in") == ()
+    assert argument_order("flax linen", "gru cell", "in", 2) == (1, 0)
+    assert argument_order("flax nnx", "rnn cell", "in", 2) == (1, 0)
+    assert argument_order("equinox", "gru cell", "in", 2) == ()
+    assert argument_order("flax linen", "linear", "in", 1) == ()

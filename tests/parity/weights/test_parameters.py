@@ -9,7 +9,7 @@ import torch
 from flax import nnx
 
 from pullback.parity.layers.trees import flattened, nested
-from pullback.parity.weights.parameters import in_the_ports_layout, same_numbers, same_shape
+from pullback.parity.weights.parameters import in_the_ports_layout, same_lengths, same_numbers
 
 RNG = np.random.default_rng(0)
 
@@ -106,12 +106,21 @@ def test_what_is_not_known_is_none():
     assert in_the_ports_layout("gru cell", {}, "bias", (3,), None) is None
 
 
-def test_a_loose_array_is_found_by_its_numbers_its_shape_or_its_name():
+def test_a_loose_array_is_known_by_its_numbers_or_its_lengths():
     table, other = normal(3, 4), normal(1, 3, 4)
-    assert getattr(same_numbers(table.T, {"other": other, "table": table}), "name", None) == "table"
+    assert getattr(same_numbers(table.T, {"other": other, "table": table}), "names", None) == ("table",)
     assert same_numbers(table + 1, {"table": table}) is None
-    fit = same_shape("pos", (3, 4), {"pos_embed": other, "cls": normal(1, 1, 4)})
-    assert fit is not None and fit.name == "pos_embed"
+    fit = same_lengths((3, 4), "pos_embed", other)
+    assert fit is not None and fit.names == ("pos_embed",)
     np.testing.assert_array_equal(fit.source({"pos_embed": other}, True), other[0])
-    assert same_shape("pos", (3, 4), {"a": table, "b": table}) is None
-    assert getattr(same_shape("x.b", (3, 4), {"a": table, "b": table}), "name", None) == "b"
+    assert same_lengths((3, 4), "cls", normal(1, 1, 4)) is None
+
+
+def test_two_biases_that_are_given_as_one():
+    left = {"bias_ih_l0": normal(6), "bias_hh_l0": normal(6)}
+    fit = same_numbers(left["bias_ih_l0"] + left["bias_hh_l0"], left)
+    assert fit is not None and fit.names == ("bias_ih_l0", "bias_hh_l0")
+    np.testing.assert_array_equal(fit.source(left, False), left["bias_ih_l0"])  # their gradients are equal
+    apart = left["bias_ih_l0"] + left["bias_hh_l0"] * [1, 1, 1, 1, 0, 0]  # a GRU's, whose gate n has two
+    fit = same_numbers(apart.astype(np.float32), left)
+    assert fit is not None and fit.names == ("bias_ih_l0",)

@@ -1,6 +1,7 @@
 """Known variants of torch's layers: other settings, other weights, another mode."""
 
 import copy
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,9 +15,10 @@ SETTINGS: dict[str, tuple[Any, ...]] = {
     "count_include_pad": (True, False),
     "ceil_mode": (True, False),
     "align_corners": (True, False),
-    "antialias": (True, False),
     "dim": (-1, 0, 1),
+    "nonlinearity": ("tanh", "relu"),
 }
+GATES = {torch.nn.GRUCell: "rzn", torch.nn.LSTMCell: "ifgo"}
 Variant = tuple[str, Callable[..., Any]]
 """What it is called, and the function of the layer's inputs."""
 
@@ -40,10 +42,7 @@ def variants_of(layer: Any) -> Iterator[Variant]:
                 if value != getattr(layer, name):
                     yield f"{name}={value}, {has}", _with(layer, **{name: value})
     if isinstance(layer, torch.nn.Upsample):
-        for mode in ("nearest", "bilinear", "bicubic"):
-            if mode != layer.mode:
-                other = _with(layer, mode=mode, align_corners=None)
-                yield f"mode={mode}, where the original has {layer.mode}", other
+        yield from _of_resizing(layer)
     yield from _of_gates(layer)
 
 
@@ -116,6 +115,18 @@ def _of_windows(layer: Any) -> Iterator[Variant]:
         yield 'padding "SAME", which pads more on the far side', same
 
 
+def _of_resizing(layer: Any) -> Iterator[Variant]:
+    """jax.image.resize smooths before it makes a picture smaller (`antialias=True`), and aligns no corners."""
+    for mode in ("nearest", "nearest-exact", "bilinear", "bicubic"):
+        for smooth in (False, True) if mode.startswith("bi") else (False,):
+            other = [f"mode={mode}, where the original has {layer.mode}"] * (mode != layer.mode)
+            if smooth:
+                other.append("antialias=True, where the original has False")
+            if other:
+                settings = {"size": layer.size, "scale_factor": layer.scale_factor, "mode": mode, "antialias": smooth}
+                yield " and ".join(other), functools.partial(torch.nn.functional.interpolate, **settings)
+
+
 def _per_axis(value: Any, rank: int) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
 
@@ -148,26 +159,41 @@ def _of_attention(layer: Any) -> Iterator[Variant]:
 
 
 def _of_gates(layer: Any) -> Iterator[Variant]:
-    hidden: Any = getattr(layer, "weight_hh", None)
-    if hidden is None or (gates := hidden.shape[0] // hidden.shape[1]) not in (3, 4):
+    """Of a cell, and of what holds cells: another order of the gates in all of them."""
+    cells = [part for part in layer.modules() if type(part) in GATES]
+    if not cells:
         return
-
-    def called(changed: Any) -> Callable[..., Any]:
-        return changed if gates == 3 else lambda x, h, c: changed(x, (h, c))
-
-    for order in itertools.permutations(range(gates)):
+    names = GATES[type(cells[0])]
+    for order in itertools.permutations(range(len(names))):
         if list(order) != sorted(order):
-            names = ("r z n" if gates == 3 else "i f g o").split()
             said = f"gates in the order {', '.join(names[i] for i in order)}"
-            yield said, called(_with(layer, **_reordered(layer, order)))
-    if gates == 3 and layer.bias_hh is not None:
-        bias = torch.cat([layer.bias_hh[: 2 * hidden.shape[1]], torch.zeros_like(layer.bias_hh[: hidden.shape[1]])])
-        yield "no hidden bias of the gate n (the last third of bias_hh)", _with(layer, bias_hh=bias)
+            yield said, _stated(_cells_with(layer, _reordered, order))
+    if len(names) == 3 and cells[0].bias:
+        without = _cells_with(layer, _without_hidden_n, None)
+        yield "no hidden bias of the gate n (the last third of bias_hh)", _stated(without)
 
 
-def _reordered(layer: Any, order: tuple[int, ...]) -> dict[str, Any]:
-    names = [name for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if getattr(layer, name) is not None]
-    return {name: torch.cat([getattr(layer, name).chunk(len(order))[i] for i in order]) for name in names}
+def _stated(layer: Any) -> Callable[..., Any]:
+    """A call with one array after the other, where an LSTM wants h and c in a tuple."""
+    return lambda x, *state: layer(x, *([state] if len(state) > 1 else state))
+
+
+def _cells_with(layer: Any, changes: Callable[[Any, Any], dict[str, Any]], how: Any) -> Any:
+    changed = copy.deepcopy(layer)
+    for cell in [part for part in changed.modules() if type(part) in GATES]:
+        for name, value in changes(cell, how).items():
+            setattr(cell, name, torch.nn.Parameter(value.detach().clone()))
+    return changed
+
+
+def _reordered(cell: Any, order: tuple[int, ...]) -> dict[str, Any]:
+    names = [name for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if getattr(cell, name) is not None]
+    return {name: torch.cat([getattr(cell, name).chunk(len(order))[i] for i in order]) for name in names}
+
+
+def _without_hidden_n(cell: Any, _: Any) -> dict[str, Any]:
+    kept = 2 * cell.hidden_size
+    return {"bias_hh": torch.cat([cell.bias_hh[:kept], torch.zeros_like(cell.bias_hh[kept:])])}
 
 
 def _with(layer: Any, **changes: Any) -> Any:

@@ -1,8 +1,9 @@
+import jax
 import numpy as np
 import pytest
 import torch
 
-from pullback.parity.model.variants import variants_of
+from pullback.parity.layers.variants import variants_of
 
 F = torch.nn.functional
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 4, 6, 6)))
@@ -61,6 +62,14 @@ def test_attention_without_its_scale_its_biases_or_its_mask():
     torch.testing.assert_close(found(layer, "without the mask")(x, mask)[0], layer(x, x, x)[0])
     without = torch.nn.MultiheadAttention(6, 2, bias=False, batch_first=True).double()
     assert [name for name, _ in variants_of(without) if "bias" in name] == []
+
+
+def test_a_picture_that_is_smoothed_before_it_is_made_smaller():
+    layer = torch.nn.Upsample(scale_factor=0.5, mode="bilinear")
+    with jax.enable_x64(True):
+        want = jax.image.resize(X.numpy(), (2, 4, 3, 3), "bilinear")
+    np.testing.assert_allclose(found(layer, "antialias=True, where")(X), want, atol=1e-12)
+    assert [name for name, _ in variants_of(layer) if name == "mode=bicubic, where the original has bilinear"]
 
 
 def test_gates_in_another_order():
