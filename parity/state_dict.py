@@ -13,6 +13,8 @@ import numpy as np
 
 from pullback.functional._check import DTYPES, advice, check_concrete, describe, dtype_of
 
+from .weights.parameters import in_the_ports_layout
+
 if TYPE_CHECKING:
     from .case.torch_arrays import torch
 
@@ -60,7 +62,7 @@ def from_state_dict(state_dict: "Mapping[str, torch.Tensor]") -> list[tuple[jax.
             if bias.dtype != weight.dtype:
                 raise ValueError(f"state_dict: {bias_key} is {bias.dtype}, and {key} {weight.dtype}: one dtype a layer")
             b = _to_jax(bias_key, bias)
-        params.append((_to_jax(key, weight.T), b))
+        params.append((_to_jax(key, _turned(weight)), b))
     if biases:
         raise ValueError(f"state_dict: {min(biases)} has no weight beside it")
     if not params:
@@ -104,11 +106,18 @@ def to_state_dict(params: Any, like: Iterable[str] | None = None) -> "StateDict"
         for kind, leaf in (("weight", wb[0]), ("bias", wb[1])):
             if leaf is not None:
                 array = np.asarray(leaf)
-                state_dict[f"{name}.{kind}" if name else kind] = to_torch(array.T if kind == "weight" else array)
+                state_dict[f"{name}.{kind}" if name else kind] = to_torch(_turned(array) if kind == "weight" else array)
     if like is not None and set(like) != set(state_dict):
         (key, *_) = sorted(set(like) ^ set(state_dict))
         raise ValueError(f"to_state_dict: like and params must have the same biases; only one of them has {key}")
     return state_dict
+
+
+def _turned(weight: np.ndarray) -> np.ndarray:
+    """A linear layer's weight in the other layout: the same axes in the other order, there and back."""
+    kernel = in_the_ports_layout("linear", {"weight": weight}, "kernel", weight.shape[::-1], None)
+    assert kernel is not None, "a transposed matrix has its own size"
+    return kernel
 
 
 def _check_float(name: str, leaf: Any) -> None:

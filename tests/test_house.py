@@ -155,7 +155,7 @@ ROOMS = {
     "model": {"case", "layers", "report", "roundoff", "verdict", "weights"},
     "lesson": {"_check", "roundoff", "case", "verdict", "probes", "report"},
     "near": {"case"},
-    "state_dict": {"case"},
+    "state_dict": {"case", "weights"},
 }
 
 

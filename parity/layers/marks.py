@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from ..roundoff.interpreter import OF_WHOLE_NUMBERS
 from ..roundoff.registry import register_rounding_rule
 
 STATISTICS = {"running_mean": "updated running mean", "running_var": "updated running variance"}
@@ -90,3 +91,4 @@ ad.primitive_jvps[mark_p] = _jvp
 ad.primitive_transposes[mark_p] = _transpose
 batching.primitive_batchers[mark_p] = _batch
 register_rounding_rule(mark_p, _pass_on)
+OF_WHOLE_NUMBERS.add(mark_p.name)

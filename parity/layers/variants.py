@@ -69,6 +69,11 @@ def _of_norms(layer: Any) -> Iterator[Variant]:
         modes = "eval mode (the running statistics)", "train mode (the batch's own statistics)"
         had, other = modes[::1] if not layer.training else modes[::-1]
         yield f"{other}, where the original is in {had}", _with(layer, training=not layer.training)
+    if isinstance(layer, torch.nn.GroupNorm):
+        for groups in (each for each in range(1, layer.num_channels + 1) if layer.num_channels % each == 0):
+            if groups != layer.num_groups:
+                said = f"num_groups={groups}, where the original has {layer.num_groups}"
+                yield said, _with(layer, num_groups=groups)
     if not isinstance(layer, (torch.nn.LayerNorm, torch.nn.RMSNorm)):
         return
     axes = tuple(range(-len(layer.normalized_shape), 0))
@@ -134,10 +139,10 @@ def _per_axis(value: Any, rank: int) -> tuple[int, ...]:
 def _of_attention(layer: Any) -> Iterator[Variant]:
     """The inputs are query, key and value, those that are one array once, and then a mask."""
 
-    def called(changed: Any, masked: bool = True) -> Callable[..., Any]:
+    def called(changed: Any, masked: bool = True, inverted: bool = False) -> Callable[..., Any]:
         def call(*leaves: Any) -> Any:
             arrays = [x for x in leaves if x.is_floating_point()]
-            masks = [x for x in leaves if not x.is_floating_point()] if masked else []
+            masks = [~x if inverted else x for x in leaves if x.dtype == torch.bool] if masked else []
             query, key, value = {1: arrays * 3, 2: [*arrays, *arrays[1:]]}.get(len(arrays), arrays)
             return changed(query, key, value, attn_mask=masks[0] if masks else None, need_weights=False)
 
@@ -156,6 +161,7 @@ def _of_attention(layer: Any) -> Iterator[Variant]:
         yield "no biases", called(without)
         yield "no biases of query, key and value", called(_with(layer, in_proj_bias=None))
     yield "attention without the mask", called(layer, masked=False)
+    yield "a mask whose True means the contrary (torch hides there, flax shows)", called(layer, inverted=True)
 
 
 def _of_gates(layer: Any) -> Iterator[Variant]:

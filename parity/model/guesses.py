@@ -90,6 +90,9 @@ def _of_step(
         }
         more = [(inputs[each.call], value) for each, value in others if value is not None]
         hint = variant_of(part, inputs[place.call], port, more=more)
+    if port.dtype.kind in "iu" and len(shifts := set((port - theirs).flat)) == 1:
+        shift = int(shifts.pop())
+        return f"ids that are {abs(shift)} {'more' if shift > 0 else 'less'} than the original's"
     if not hint and last is not None:
         hint = between(last, port, theirs) or attention_between(_linear_before(both, place), port, theirs)
     for path, call in recording.order if place.role == "in" and not hint else ():

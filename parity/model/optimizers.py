@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-CLOSE = 1e-6
+CLOSE = 1e-10
 EPS = (1e-3, 1e-5, 1e-6, 1e-7, 1e-8, 1e-10, 1e-12, 1e-15, 0.0)
 DECAYS = {True: "coupled (added to the gradient, as in Adam)", False: "decoupled (as in AdamW)"}
 

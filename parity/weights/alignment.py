@@ -1,7 +1,7 @@
 """The original's value at each mark of the port, with its axes as the port has them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,13 +21,14 @@ class Alignment:
         self._framework, self._both, self._recording = framework, both, recording
         self._layouts: dict[Place, Layout] = {}
         self._usual: list[Layout] = []
+        self._whole: dict[Place, Any] = {}  # the port's dtypes of ids
         self.unfit: dict[Place, tuple[int, ...]] = {}
         """Where the original's array, whose shape this is, is not the port's in any order of its axes."""
 
     def found(self, place: Place, ours: np.ndarray) -> np.ndarray | None:
         """The original's value where the port has computed `ours`; None where they are no pair."""
         theirs, key = self._array(place), place._replace(backward=False)
-        if theirs is None:
+        if theirs is None or (ours.dtype.kind in "biu" and not self._are_ids(place, ours, theirs)):
             return None
         if key not in self._layouts:
             if place.backward:
@@ -41,12 +42,21 @@ class Alignment:
             if theirs.ndim >= 3 and layout.shape is None and layout not in self._usual:
                 self._usual.insert(0, layout)
         value = self._layouts[key].of(theirs)
+        if ours.dtype.kind in "iu":
+            self._whole[key] = ours.dtype
+            value = value.astype(ours.dtype)
         return value if value.shape == ours.shape else None
 
     def known(self, place: Place) -> np.ndarray | None:
         """The same where the layout is known already."""
         theirs, layout = self._array(place), self._layouts.get(place._replace(backward=False))
-        return None if theirs is None or layout is None else layout.of(theirs)
+        if theirs is None or layout is None:
+            return None
+        return layout.of(theirs).astype(self._whole.get(place._replace(backward=False), theirs.dtype))
+
+    def _are_ids(self, place: Place, ours: np.ndarray, theirs: np.ndarray) -> bool:
+        """Whether these are numbers of rows, the same on both sides: a mask may mean the contrary in the other."""
+        return self._both.kinds[place.path] == "embedding" and ours.shape == theirs.shape and theirs.dtype.kind in "iu"
 
     def _counts(self, place: Place) -> tuple[int, int]:
         """How many inputs, or outputs, the port's layer has and the original's."""

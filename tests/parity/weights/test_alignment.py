@@ -36,6 +36,21 @@ def test_one_array_against_several_is_compared_forward_only():
     assert align.found(Place("a", "in", 1, 0, True), X) is None
 
 
+def test_ids_of_an_embedding_are_aligned_and_other_whole_numbers_are_not():
+    ids = np.array([[1, 2], [0, 3]])
+    ours = ids.astype(np.int32)
+    for kind in ("embedding", ""):
+        align = alignment({Place("b", "in", 0): ids}, kind=kind)
+        found = align.found(Place("a", "in", 0), ours + 1)
+        if kind:
+            assert found is not None and found.dtype == np.int32
+            np.testing.assert_array_equal(found, ids)
+            known = align.known(Place("a", "in", 0))
+            assert known is not None and known.dtype == np.int32
+        else:
+            assert found is None
+
+
 def test_the_state_of_a_cell_comes_first_in_flax():
     values = {Place("b", "in", 0): X, Place("b", "in", 1): -X}
     for framework, want in (("flax nnx", -X), ("equinox", X)):
