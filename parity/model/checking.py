@@ -114,7 +114,7 @@ def check_model(
         order=list(dict.fromkeys(calls.begun)),
         unmapped={"port": both.unmapped[0], "original": [*both.unmapped[1], *_outputs_left(both, recording)]},
         weights_differ=both.differing,
-        hints=hints_of(judged.order, judged.wrong, both, align)
+        hints=hints_of(judged.forward, judged.wrong, both, align)
         | hints_of_gradients(judged.exact, both)
         | hints_of_changes,
         notes=note_on_variances(both, judged.by_convention),

@@ -50,6 +50,11 @@ class Judged:
         ))  # fmt: skip
         return Judged(exact, rounded, order, {**other.wrong, **self.wrong}, excused)
 
+    @property
+    def forward(self) -> list[Place]:
+        """The places on the way forward, in the order in which they were met."""
+        return [place for place in self.order if not place.backward]
+
     def in_order(self, training: Sequence[Step] = ()) -> list[Step]:
         """The way forward, the cotangents on the way back, and the gradients of parameters; float64 first.
 
