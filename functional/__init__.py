@@ -21,10 +21,12 @@ from .init import (
 from .layers import Layer, Lin, Mse, Relu, as_op, no_params, serial
 from .leaky_relu import leaky_relu, leaky_relu_bwd, leaky_relu_fwd
 from .lin import lin, lin_bwd, lin_fwd
+from .log_softmax import log_softmax, log_softmax_bwd, log_softmax_fwd
 from .mlp import forward_and_backward, mlp, mlp_bwd, mlp_fwd, mlp_loss
 from .mse import mse, mse_bwd, mse_fwd
 from .relu import relu, relu_bwd, relu_fwd
 from .shifted_relu import shifted_relu, shifted_relu_bwd, shifted_relu_fwd
+from .softmax_cross_entropy import softmax_cross_entropy, softmax_cross_entropy_bwd, softmax_cross_entropy_fwd
 from .weight_grad import weight_grad_einsum, weight_grad_matmul, weight_grad_outer, weight_grad_transposed
 
 __all__ = [
@@ -56,6 +58,9 @@ __all__ = [
     "lin",
     "lin_bwd",
     "lin_fwd",
+    "log_softmax",
+    "log_softmax_bwd",
+    "log_softmax_fwd",
     "mlp",
     "mlp_bwd",
     "mlp_fwd",
@@ -72,6 +77,9 @@ __all__ = [
     "shifted_relu",
     "shifted_relu_bwd",
     "shifted_relu_fwd",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_bwd",
+    "softmax_cross_entropy_fwd",
     "torch_conv",
     "torch_linear",
     "weight_grad_einsum",

@@ -11,14 +11,18 @@ from jax import Array
 
 if TYPE_CHECKING:
     from jaxtyping import Float as Float
+    from jaxtyping import Integer as Integer
 else:
     try:
         from jaxtyping import Float as Float
+        from jaxtyping import Integer as Integer
     except ImportError:
 
         class Float:
             def __class_getitem__(cls, item):
                 return item[0]
+
+        Integer = Float
 
 
 Params: TypeAlias = Sequence[tuple[Array, Array | None]]

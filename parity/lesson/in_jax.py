@@ -48,6 +48,23 @@ def _pair(value):
     return (value, value) if isinstance(value, int) else value
 
 
+def twin_log_softmax(x):
+    return jax.nn.log_softmax(x.astype(np.promote_types(x.dtype, np.float32))).astype(x.dtype)
+
+
+def twin_softmax_cross_entropy(logits, labels, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+    log_p = jax.nn.log_softmax(logits.astype(np.promote_types(logits.dtype, np.float32)))
+    counts = labels != ignore_index
+    at_label = jnp.take_along_axis(log_p, jnp.where(counts, labels, 0)[..., None], axis=-1)[..., 0]
+    loss = -(1 - label_smoothing) * at_label
+    if label_smoothing:
+        loss -= label_smoothing * jnp.mean(log_p, axis=-1)
+    loss = jnp.where(counts, loss, 0)
+    if reduction != "none":
+        loss = jnp.sum(loss) / (jnp.sum(counts, dtype=loss.dtype) if reduction == "mean" else 1)
+    return loss.astype(logits.dtype)
+
+
 def twin_mse(output, targ):
     wide = np.promote_types(output.dtype, np.float32)
     diff = output.reshape(targ.shape).astype(wide) - targ.astype(wide)

@@ -31,6 +31,17 @@ def conv2d(x, w, b, stride=1, padding=0, dilation=1):
     return torch.nn.functional.conv2d(x, w, b, stride, padding, dilation).permute(0, 2, 3, 1)
 
 
+def log_softmax(x):
+    return torch.log_softmax(x, -1)
+
+
+def softmax_cross_entropy(logits, labels, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+    options = {"ignore_index": ignore_index, "label_smoothing": label_smoothing, "reduction": reduction}
+    rows = logits.reshape(-1, logits.shape[-1])
+    loss = torch.nn.functional.cross_entropy(rows, labels.reshape(-1).long(), **options)
+    return loss.reshape(labels.shape) if reduction == "none" else loss
+
+
 def mse(output, targ):
     return (output.reshape(targ.shape) - targ).pow(2).mean()
 
