@@ -10,18 +10,15 @@ Source: torch's `cross_entropy`, for the names and what they mean; Szegedy et al
 architecture", 2016, section 7, for label smoothing.
 """
 
-from functools import partial
 from typing import Any, Literal, TypeAlias
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from ._check import accumulator, checked_cotangent, checked_first, describe, float_dtype
 from ._labels import at_label, check_labels, check_options, is_label, row_weights
 from ._softmax import log_probabilities, row_norms
-from ._typing import Array, Float, Integer
+from ._typing import Array, Float, Integer, custom_vjp
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 # logits and labels, which are alive anyway, and each row's largest logit and log-sum: two numbers a row. Probabilities
@@ -69,10 +66,10 @@ def _softmax_cross_entropy(
 
 
 @checked_first(_check)
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+@custom_vjp(nondiff_argnums=(2, 3, 4))
 def softmax_cross_entropy(
     logits: Float[Array, "*batch classes"],
-    labels: Integer[Array | np.ndarray, "*batch"],
+    labels: Integer[ArrayLike, "*batch"],
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
@@ -105,7 +102,7 @@ def softmax_cross_entropy(
 
 def softmax_cross_entropy_fwd(
     logits: Float[Array, "*batch classes"],
-    labels: Integer[Array | np.ndarray, "*batch"],
+    labels: Integer[ArrayLike, "*batch"],
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
