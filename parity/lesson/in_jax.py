@@ -44,8 +44,43 @@ def twin_conv2d(x, w, b, stride=1, padding="VALID", dilation=1):
     return (y + jnp.broadcast_to(b.astype(wide), y.shape)).astype(x.dtype)
 
 
+def twin_max_pool2d(x, window=2, stride=None, padding="VALID"):
+    return jax.lax.reduce_window(x, -np.inf, jax.lax.max, *_pooling(window, stride, padding))
+
+
+def twin_avg_pool2d(x, window=2, stride=None, padding="VALID", count_include_pad=True):
+    wide = x.astype(np.promote_types(x.dtype, np.float32))
+    ones = jnp.ones_like(wide)
+    total, count = (
+        jax.lax.reduce_window(a, 0.0, jax.lax.add, *_pooling(window, stride, padding)) for a in (wide, ones)
+    )
+    return (total / (float(np.prod(_pair(window))) if count_include_pad else count)).astype(x.dtype)
+
+
+def _pooling(window, stride, padding):
+    pads = padding if isinstance(padding, str) else [(0, 0), *(_pair(pad) for pad in _pair(padding)), (0, 0)]
+    return (1, *_pair(window), 1), (1, *_pair(window if stride is None else stride), 1), pads
+
+
 def _pair(value):
     return (value, value) if isinstance(value, int) else value
+
+
+def twin_log_softmax(x):
+    return jax.nn.log_softmax(x.astype(np.promote_types(x.dtype, np.float32))).astype(x.dtype)
+
+
+def twin_softmax_cross_entropy(logits, labels, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+    log_p = jax.nn.log_softmax(logits.astype(np.promote_types(logits.dtype, np.float32)))
+    counts = labels != ignore_index
+    at_label = jnp.take_along_axis(log_p, jnp.where(counts, labels, 0)[..., None], axis=-1)[..., 0]
+    loss = -(1 - label_smoothing) * at_label
+    if label_smoothing:
+        loss -= label_smoothing * jnp.mean(log_p, axis=-1)
+    loss = jnp.where(counts, loss, 0)
+    if reduction != "none":
+        loss = jnp.sum(loss) / (jnp.sum(counts, dtype=loss.dtype) if reduction == "mean" else 1)
+    return loss.astype(logits.dtype)
 
 
 def twin_mse(output, targ):
