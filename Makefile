@@ -51,9 +51,14 @@ test: $(if $(filter wheel,$(AGAINST)),wheel,install)  ## all tests; with AGAINST
 test-fast: install  ## in a minute, for the edit loop: without what tests/conftest.py lists as slow
 	@$(PYTEST) -m 'not slow'
 
-test-matrix:  ## all tests with the oldest and with the newest Python, jax and torch that we support (40 minutes)
+# What meets jax's custom_vjp and checkpoint, which these flags of jax 0.12 make of another kind.
+FLAGS := JAX_CUSTOM_VJP3=1 JAX_REMAT3=1
+FLAGGED := tests/functional tests/parallel tests/parity/test_check.py tests/parity/test_kinds.py $(addprefix tests/parity/,case verdict probes mutation model)
+
+test-matrix:  ## all tests with the oldest and the newest Python, jax and torch that we support, and under new flags of jax (an hour)
 	@$(MAKE) --no-print-directory test VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON) CONSTRAINTS=.ci/oldest.txt
 	@$(MAKE) --no-print-directory test VENV=.venv-newest PYTHON=$(NEWEST_PYTHON) CONSTRAINTS=.ci/newest.txt
+	@$(FLAGS) .venv-newest/bin/python -m pytest -n $(WORKERS) $(FLAGGED)
 
 test-tpu: $(TPU_LAYOUT)  ## the real TPU compiler on our functions, with no TPU: tests, and a table of what it says
 	@JAX_PLATFORMS=cpu $(TPU_BIN)/python -m pytest tests/tpu

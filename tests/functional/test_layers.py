@@ -24,6 +24,7 @@ from pullback.functional import (
     torch_linear,
     xavier_normal,
 )
+from pullback.parity.case.stripping import custom_rules
 
 KEY = jax.random.key(0)
 
@@ -140,7 +141,7 @@ def test_the_loss_has_two_inputs_and_both_have_a_cotangent():
 def test_as_op_is_what_jax_grad_calls():
     x, targ = mnist(8)
     params, loss = init_mlp(KEY, (784, 5, 1)), as_op(net(784, 5, 1))
-    assert str(jax.make_jaxpr(loss)(params, x, targ)).count("custom_vjp_call") == 1
+    assert custom_rules(jax.make_jaxpr(loss)(params, x, targ)) == ["op (custom_vjp)"]
     got = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(params, x, targ)
     want = jax.jit(jax.value_and_grad(mlp_loss, (0, 1, 2)))(params, x, targ)
     chex.assert_trees_all_equal(got, want)
