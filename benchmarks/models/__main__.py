@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from . import activations, layers, nets, others, sequences, structure
+from . import activations, layers, others, sequences, structure
 from .case import Case, Found, judged
+from .costs import all_nets, of_net
 
 
 def all_cases(only: Iterable[str] = ()) -> list[Case]:
@@ -36,30 +37,6 @@ def rows(cases: Iterable[Case]) -> Iterator[tuple[Case, Found, float]]:
         begun = time.perf_counter()
         found = judged(case)
         yield case, found, time.perf_counter() - begun
-
-
-def all_nets(only: Iterable[str] = ()) -> list[nets.Net]:
-    """The nets whose name holds one of the words; those whose libraries are not installed are said to be missing."""
-    words = list(only)
-    found = list(nets.resnets())
-    try:
-        found += nets.transformers()
-    except ImportError as error:
-        print(f"equimo's ViT against timm's is left out: {error}.")
-    return [net for net in found if not words or any(word in net.name for word in words)]
-
-
-def of_net(name: str, framework: str) -> tuple[bool, str, float, float, float]:
-    """For a process of its own: whether the report is as it should be, what it said, and what it cost."""
-    warnings.simplefilter("ignore")
-    (net,) = [each for each in all_nets([name]) if (each.name, each.framework) == (name, framework)]
-    cost = nets.checked(net)
-    first = cost.report.first_divergence
-    if net.where:
-        right = first is not None and first.path == net.where and net.hint in first.hint
-    else:
-        right = cost.report.ok
-    return right, str(first or ""), cost.seconds, cost.megabytes, cost.of_the_original
 
 
 def show_nets(only: Iterable[str]) -> bool:

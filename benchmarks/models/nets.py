@@ -2,8 +2,6 @@
 
 import functools
 import importlib
-import resource
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -13,8 +11,6 @@ import jax
 import numpy as np
 import torch
 from flax import nnx
-
-from pullback import parity
 
 AROUND: Any = ((1, 1), (1, 1))
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
@@ -209,6 +205,8 @@ def transformers(width: int = 192, depth: int = 12) -> Iterator[Net]:
 
 def with_torchvision() -> None:
     """timm imports torchvision, which asks for operators that a torch for the CPU alone does not have."""
+    if KEPT:
+        return
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -216,32 +214,3 @@ def with_torchvision() -> None:
 
 
 KEPT: list[Any] = []
-
-
-class Cost(NamedTuple):
-    """What a check took, beside one forward and backward of the original in float32."""
-
-    report: Any
-    seconds: float
-    megabytes: float
-    of_the_original: float
-
-
-def checked(net: Net) -> Cost:
-    """The report, and what it cost; to be run in a process of its own, whose peak is the check's."""
-    model, first = (
-        net.original(),
-        [torch.from_numpy(np.moveaxis(x, -1, 1) if x.shape[-1] == 3 else x) for x in net.inputs],
-    )
-    before = peak()
-    model(*first).sum().backward()
-    alone = peak() - before
-    del model
-    start, begun = peak(), time.perf_counter()
-    report = parity.check_model(net.port(), net.original(), net.inputs)
-    return Cost(report, time.perf_counter() - begun, max(peak() - start, 0), alone)
-
-
-def peak() -> float:
-    """The most memory that this process has held, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
