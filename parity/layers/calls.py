@@ -17,7 +17,7 @@ class Called(NamedTuple):
 
     path: str
     kind: str
-    """The name of its class."""
+    """The name of its class, or of the function that it is."""
     call: int
     inputs: tuple[Any, ...]
     outputs: tuple[Any, ...]
@@ -48,7 +48,7 @@ class Calls:
         (args, kwargs), inputs = marked_leaves((args, kwargs), functools.partial(_mark, path, "in", number))
         y, outputs = marked_leaves(call(*args, **kwargs), functools.partial(_mark, path, "out", number))
         before, after = (tuple(jax.typeof(x) for x in each) for each in (inputs, outputs))
-        self.ended.append(Called(path, type(layer).__name__, number, before, after, layer))
+        self.ended.append(Called(path, getattr(layer, "__name__", type(layer).__name__), number, before, after, layer))
         return y
 
 

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..case.exits import refusing_exit
+from ..case.progress import step as progress
 from ..layers.calls import Calls
 from ..layers.marks import LOSS, Place
 from ..layers.port import Port, take_apart
@@ -22,6 +24,7 @@ from .steps import Met, ran, walked
 from .training import updates
 
 
+@refusing_exit()
 def check_model(
     port: Any,
     original: Any,
@@ -83,20 +86,24 @@ def check_model(
         given = [np.asarray(x) for x in original_inputs]
     last = "" if loss is None else LOSS
     taken = taken if loss is None else taken.with_loss(loss[0])
+    progress("the port's trace")
     calls, options = Calls(), dict(original_kwargs or {})
     traced = jax.make_jaxpr(lambda p, *args: (taken.run(p, calls, *args), calls.statistics))(taken.params, *inputs)
     cotangents = _drawn(len(calls.outputs), seed) if loss is None else lambda ys: [np.ones(y.shape) for y in ys]
+    progress("the original's run")
     recording = model.run(given, options, cotangents if grads else None, None if loss is None else loss[1])
     both = Counterparts(taken, calls, model, recording, match or {}, keep)
     align = Alignment(taken.framework, both, recording)
     exact, dtype = Rounding(np.float64, inside=False), _coarsest(both.params.values())
 
+    progress("the way forward, layer by layer")
     forward = walked(traced, (both.exact, *inputs), align.found, exact)
     found = _judged(forward.met, align)
     found, notes = _by_convention(found, forward.met, both)
     wrong = {step.place: forward.met[step.place].value for step in found if not step.ok}
     rounded = _in_dtype(traced, (both.params, *inputs), forward.met, align, dtype)
     if grads:
+        progress("the way back, layer by layer")
         bars = [align.known(Place(last, "out", i, 0, True)) for i in range(len(both.layers[last].outputs))]
         args = both.params, list(inputs), [None if bar is None else bar.astype(dtype) for bar in bars]
         closed = _pullback(taken, bars, args)
@@ -105,6 +112,7 @@ def check_model(
         found += _of_parameters(both, back.outputs)
         rounded += [step for step in _in_dtype(closed, args, back.met, align, dtype) if step.place.backward]
     if steps and optimizer is not None:
+        progress("the training steps")
         bars = [value for place, value in recording.values.items() if place[:2] == (last, "out") and place.backward]
         trained = model.train(given, options, bars, None if loss is None else loss[1], optimizer[1], steps)
         found += updates(both, trained, optimizer[0])

@@ -22,7 +22,9 @@ def lines(report: "ModelReport", width: int) -> Iterator[Line]:
 
 def _lines(report: "ModelReport", width: int) -> Iterator[Line]:
     yield Line("pullback check_model", "bold")
-    yield from _hung("  port        ", f"{report.classes['']} ({report.framework}), {len(report.order)} layers", width)
+    yield from _hung(
+        "  port        ", f"{report.classes['']} ({report.framework}), {_counted(len(report.order), 'layer')}", width
+    )
     yield from _hung("  original    ", f"{report.original} (torch), in float64", width)
     yield from _hung("  weights     ", _weights(report), width)
     for side in ("port", "original"):
@@ -64,7 +66,12 @@ def verdict(report: "ModelReport") -> str:
     if any(report.unmapped.values()):
         return "NOT JUDGED: what was compared agrees, and parameters that only one side has were not compared."
     but = ", but for what the note says" if report.notes else ""
-    return f"PASS: {len(report.pairs)} layers, {len(report.steps)} comparisons: the port agrees with the original{but}."
+    counted = f"{_counted(len(report.pairs), 'layer')}, {_counted(len(report.steps), 'comparison')}"
+    return f"PASS: {counted}: the port agrees with the original{but}."
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _at(step: "Step") -> str:
