@@ -2,37 +2,15 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ..case.torch_arrays import to_numpy, to_torch, torch
 from .marks import LOSS, STATISTICS, Place
+from .recording import Recording
 
 Cotangents: TypeAlias = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
-
-
-@dataclass
-class Recording:
-    """What passed the layers of the original."""
-
-    values: dict[Place, np.ndarray] = field(default_factory=dict)
-    """Each value, and each cotangent (`place.backward`)."""
-    order: list[tuple[str, int]] = field(default_factory=list)
-    """The calls of layers, in the order in which they ended: path and number."""
-    grads: dict[str, np.ndarray] = field(default_factory=dict)
-    """The gradient of each parameter that has one."""
-
-    def leaves(self, path: str, role: str, call: int) -> list[Place]:
-        """The places of a layer's inputs or outputs, in order."""
-        found = (Place(path, role, i, call) for i in range(len(self.values)))
-        places = []
-        for place in found:
-            if place not in self.values:
-                return places
-            places.append(place)
-        return places
 
 
 class Trained(NamedTuple):
@@ -106,7 +84,8 @@ class Original:
         self._note_statistics(recording)
         if cotangents is not None:
             self._backward(y, cotangents)
-            recording.grads = self._grads()
+            none = {name: np.zeros(p.shape) for name, p in self.module.named_parameters(remove_duplicate=False)}
+            recording.grads = none | self._grads()
             self.module.zero_grad(set_to_none=True)
         self._put_back()
         return recording
@@ -206,7 +185,10 @@ def _marked(tree: Any, recording: Recording, first: Place) -> Any:
         if id(x) not in seen:
             place = first._replace(leaf=len(seen))
             recording.values[place] = to_numpy(x).copy()
-            marked = _Mark.apply(x, recording, place) if x.is_floating_point() and x.requires_grad else x
+            marked = x
+            if x.is_floating_point() and x.requires_grad:
+                recording.tracked.add(place)
+                marked = _Mark.apply(x, recording, place)
             seen[id(x)] = x, marked
         return seen[id(x)][1]
 

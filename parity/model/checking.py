@@ -12,6 +12,7 @@ from ..case.progress import step as progress
 from ..layers.calls import Calls
 from ..layers.marks import LOSS, Place
 from ..layers.port import Port, take_apart
+from ..layers.selection import chosen
 from ..roundoff.bounded import Rounding
 from ..verdict.deviation import Deviation, deviation_of
 from ..verdict.rows import APPROXIMATED
@@ -19,6 +20,7 @@ from ..weights.alignment import Alignment
 from ..weights.conventions import biased_variance, note_on_variances
 from ..weights.counterparts import Counterparts
 from ..weights.layout import as_the_original_has_it
+from .left_out import as_asked, only_one_side_has
 from .model_report import ModelReport, Step
 from .steps import Met, ran, walked
 from .training import updates
@@ -39,6 +41,8 @@ def check_model(
     optimizer: tuple[Any, Callable[..., Any]] | None = None,
     kwargs: Mapping[str, Any] | None = None,
     original_kwargs: Mapping[str, Any] | None = None,
+    frozen: str | Iterable[str] = (),
+    intended_stop: str | Iterable[str] = (),
     seed: int = 0,
 ) -> ModelReport:
     """Holds a port in jax against the torch module that it was made from, layer by layer, gradients included.
@@ -87,6 +91,7 @@ def check_model(
     last = "" if loss is None else LOSS
     taken = taken if loss is None else taken.with_loss(loss[0])
     progress("the port's trace")
+    apart = {name for names in chosen("frozen", frozen, taken.params).values() for name in names}
     calls, options = Calls(), dict(original_kwargs or {})
     traced = jax.make_jaxpr(lambda p, *args: (taken.run(p, calls, *args), calls.statistics))(taken.params, *inputs)
     cotangents = _drawn(len(calls.outputs), seed) if loss is None else lambda ys: [np.ones(y.shape) for y in ys]
@@ -94,6 +99,7 @@ def check_model(
     recording = model.run(given, options, cotangents if grads else None, None if loss is None else loss[1])
     both = Counterparts(taken, calls, model, recording, match or {}, keep)
     align = Alignment(taken.framework, both, recording)
+    stops = chosen("intended_stop", intended_stop, (*filter(None, both.layers), *taken.params))
     exact, dtype = Rounding(np.float64, inside=False), _coarsest(both.params.values())
 
     progress("the way forward, layer by layer")
@@ -116,17 +122,18 @@ def check_model(
         bars = [value for place, value in recording.values.items() if place[:2] == (last, "out") and place.backward]
         trained = model.train(given, options, bars, None if loss is None else loss[1], optimizer[1], steps)
         found += updates(both, trained, optimizer[0])
+    kept = as_asked(found + rounded, align, apart, stops)
     return ModelReport(
         framework=taken.framework,
-        steps=found + rounded,
+        steps=kept.steps,
         pairs=both.pairs,
         classes={path: called.kind for path, called in both.layers.items()},
         original=model.kind(""),
         order=list(dict.fromkeys(calls.begun)),
-        unmapped={"port": both.unmapped[0], "original": [*both.unmapped[1], *_outputs_left(both, recording)]},
+        unmapped=only_one_side_has(both, recording, last if grads else None),
         weights_differ=both.differing,
-        hints=hints_of(list(forward.met), wrong, both, align) | hints_of_gradients(found, both),
-        notes=notes,
+        hints=hints_of(list(forward.met), wrong, both, align) | hints_of_gradients(found, both) | kept.hints,
+        notes=[*notes, *kept.notes],
         dtype=dtype.name,
     )
 
@@ -139,12 +146,6 @@ def _drawn(count: int, seed: int) -> Callable[[list[np.ndarray]], list[np.ndarra
         return [rng.standard_normal(y.shape).astype(np.float32) * (i < count) for i, y in enumerate(outputs)]
 
     return draw
-
-
-def _outputs_left(both: Counterparts, recording: Any) -> list[str]:
-    """The outputs that only the original has."""
-    ours, theirs = len(both.layers[""].outputs), len(recording.leaves("", "out", 0))
-    return [f"output {i}" for i in range(ours, theirs)]
 
 
 def _judged(met: Mapping[Place, Met], align: Alignment) -> list[Step]:
@@ -227,7 +228,7 @@ def _step(place: Place, dtype: str, got: Any, want: Any, bound: Any) -> Step:
     index = deviation.index if deviation.problem is None else deviation.budget_index
     alike = got.shape == want.shape and got.size
     values = (float(got[index]), float(want[index])) if alike else (np.nan, np.nan)
-    return Step(place, dtype, deviation, index, *values)
+    return Step(place, dtype, deviation, index, *values, zero=not np.any(got))
 
 
 def _coarsest(arrays: Iterable[Any]) -> Any:

@@ -31,6 +31,8 @@ class Step:
     """The port's value there."""
     original: float
     """The original's."""
+    zero: bool = False
+    """Whether all of the port's array is 0."""
 
     @property
     def ok(self) -> bool:
@@ -61,7 +63,9 @@ class Divergence(NamedTuple):
     def __str__(self) -> str:
         step = self.step
         way = "backward" if step.place.backward else "forward"
-        off = f"{step.deviation.max_abs:.2g} off ({step.deviation.relative:.1g} of the largest)"
+        share = f"{step.deviation.relative:.1g} of the largest"
+        share = share if np.isfinite(step.deviation.relative) else "the original's is 0 everywhere"
+        off = f"{step.deviation.max_abs:.2g} off ({share})"
         if not np.isfinite(step.deviation.max_abs):
             off = f"wrong ({step.deviation.problem})"
         where = f" at [{', '.join(map(str, step.index))}]" if step.index else ""

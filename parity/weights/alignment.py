@@ -11,7 +11,7 @@ from .layout import Layout, fitting
 from .pairing import argument_order
 
 if TYPE_CHECKING:
-    from ..layers.original import Recording
+    from ..layers.recording import Recording
 
 
 class Alignment:
@@ -64,4 +64,5 @@ class Alignment:
             return None  # one side has one array where the other has several: their cotangents are sums of others
         order: Sequence[int] = argument_order(self._framework, both.kinds[place.path], place.role)
         leaf = min(order[place.leaf] if place.leaf < len(order) else place.leaf, theirs - 1)
-        return self._recording.values.get(place._replace(path=other, leaf=leaf))
+        there = place._replace(path=other, leaf=leaf)
+        return self._recording.cotangent(there) if place.backward else self._recording.values.get(there)

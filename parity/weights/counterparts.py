@@ -15,7 +15,8 @@ from .pairing import Unit, containers, kind_of, paired
 from .parameters import Source, in_the_ports_layout, same_numbers, same_shape
 
 if TYPE_CHECKING:
-    from ..layers.original import Original, Recording
+    from ..layers.original import Original
+    from ..layers.recording import Recording
 
 COUNTERS = ("num_batches_tracked",)
 """Buffers that only count calls."""
