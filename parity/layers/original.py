@@ -7,8 +7,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ..case.torch_arrays import to_numpy, to_torch, torch
+from .calls import in_a_line
+from .inputs import shapes_of
 from .marks import LOSS, STATISTICS, Place
 from .recording import Recording
+from .refused import refuse_what_cannot_be_run
+from .tensors import leaves, mapped
 
 Cotangents: TypeAlias = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
 
@@ -25,8 +29,7 @@ class Original:
     """A copy of the module in float64, with dropout off and nothing written in place."""
 
     def __init__(self, module: Any):
-        if not isinstance(module, torch.nn.Module):
-            raise TypeError(f"original must be a torch.nn.Module; got {type(module).__name__}")
+        refuse_what_cannot_be_run(module)
         self.module = copy.deepcopy(module).cpu()
         self.parts: dict[str, Any] = dict(self.module.named_modules())
         for part in self.parts.values():
@@ -68,7 +71,7 @@ class Original:
 
         loss: a function of the module's output, whose value is the output then.
         """
-        recording = Recording()
+        recording, y = Recording(), None
         tensors = [_input(x) for x in inputs]
         hooks = [handle for path, part in self.parts.items() for handle in _watch(path, part, recording)]
         try:
@@ -78,12 +81,18 @@ class Original:
                     y = loss(_marked(y, recording, Place(LOSS, "in", 0)))
                     y = _marked(y, recording, Place(LOSS, "out", 0))
                     recording.order.append((LOSS, 0))
+        except Exception as error:
+            self._note_what_raised(error, recording, inputs)
+            cotangents = None
         finally:
             for handle in hooks:
                 handle.remove()
         self._note_statistics(recording)
         if cotangents is not None:
-            self._backward(y, cotangents)
+            try:
+                self._backward(y, cotangents)
+            except Exception as error:
+                recording.raised_on_the_way_back = in_a_line(error)
             none = {name: np.zeros(p.shape) for name, p in self.module.named_parameters(remove_duplicate=False)}
             recording.grads = none | self._grads()
             self.module.zero_grad(set_to_none=True)
@@ -111,8 +120,23 @@ class Original:
             found.append(Trained(before, grads, self._now()))
         return found
 
+    def _note_what_raised(self, error: Exception, recording: Recording, inputs: Sequence[np.ndarray]) -> None:
+        """Raises ValueError where no layer had ended."""
+        path = recording.begun[-1] if recording.begun else ""
+        kind = LOSS if path == LOSS else self.kind(path)
+        said = f"{path or 'the model itself'} ({kind}) raised {in_a_line(error)}"
+        if not recording.order:
+            others = "Where it takes other inputs than the port, give it original_inputs."
+            shapes = shapes_of(inputs)
+            raise ValueError(
+                f"the original cannot be called with inputs of shape {shapes}: {said}. {others}"
+            ) from error
+        recording.raised = said
+        called = {path for path, _ in recording.order}
+        recording.order += [(path, 0) for path in self.parts if path not in called]  # their weights are there
+
     def _backward(self, y: Any, cotangents: Cotangents) -> None:
-        floats = [leaf for leaf in _leaves(y) if leaf.is_floating_point() and leaf.requires_grad]
+        floats = [leaf for leaf in leaves(y) if leaf.is_floating_point() and leaf.requires_grad]
         bars = [to_torch(np.asarray(bar, np.float64)) for bar in cotangents([to_numpy(leaf) for leaf in floats])]
         torch.autograd.backward(floats, bars)
 
@@ -168,10 +192,12 @@ def _watch(path: str, part: Any, recording: Recording) -> list[Any]:
     def before(_: Any, args: Any, kwargs: Any) -> Any:
         call = sum(place == path for place, _ in recording.order) + len(begun)
         begun.append(call)
+        recording.begun.append(path)
         return _marked((args, kwargs), recording, Place(path, "in", 0, call))
 
     def after(_: Any, args: Any, y: Any) -> Any:
         call = begun.pop()
+        recording.begun.pop()
         recording.order.append((path, call))
         return _marked(y, recording, Place(path, "out", 0, call))
 
@@ -192,31 +218,4 @@ def _marked(tree: Any, recording: Recording, first: Place) -> Any:
             seen[id(x)] = x, marked
         return seen[id(x)][1]
 
-    return _mapped(tree, each)
-
-
-def _mapped(tree: Any, each: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """The tree with its tensors replaced; what is neither tensor, tuple, list nor dict is let be."""
-    if isinstance(tree, torch.Tensor):
-        return each(tree)
-    if isinstance(tree, dict):
-        in_order = sorted(tree) if all(isinstance(name, str) for name in tree) else tree  # as jax orders them
-        found = {name: _mapped(tree[name], each) for name in in_order}
-        mapped = {name: found[name] for name in tree}
-        return mapped if type(tree) is dict else type(tree)(**mapped)
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*[_mapped(part, each) for part in tree])
-    if isinstance(tree, (tuple, list)):
-        return type(tree)(_mapped(part, each) for part in tree)
-    return tree
-
-
-def _leaves(tree: Any) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-
-    def note(x: torch.Tensor) -> torch.Tensor:
-        found.append(x)
-        return x
-
-    _mapped(tree, note)
-    return found
+    return mapped(tree, each)

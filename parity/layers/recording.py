@@ -17,6 +17,12 @@ class Recording:
     """Those of the values that torch differentiates; a cotangent that did not come is 0."""
     order: list[tuple[str, int]] = field(default_factory=list)
     """The calls of layers, in the order in which they ended: path and number."""
+    begun: list[str] = field(default_factory=list)
+    """The layers that have begun and not ended; once it is done, those that raised, the innermost last."""
+    raised: str = ""
+    """What a layer raised midway: there is nothing of what comes after it."""
+    raised_on_the_way_back: str = ""
+    """What torch raised there."""
     grads: dict[str, np.ndarray] = field(default_factory=dict)
     """The gradient of each parameter; 0 where none reaches it."""
 

@@ -10,6 +10,7 @@ import numpy as np
 from ..case.exits import refusing_exit
 from ..case.progress import step as progress
 from ..layers.calls import Calls
+from ..layers.inputs import as_arrays
 from ..layers.marks import LOSS, Place
 from ..layers.port import Port, take_apart
 from ..layers.selection import chosen
@@ -20,7 +21,8 @@ from ..weights.alignment import Alignment
 from ..weights.conventions import biased_variance, note_on_variances
 from ..weights.counterparts import Counterparts
 from ..weights.layout import as_the_original_has_it
-from .left_out import as_asked, only_one_side_has
+from ..weights.matched import check_match
+from .left_out import as_asked, counterparts, only_one_side_has, raised, raised_forward, raised_midway
 from .model_report import ModelReport, Step
 from .steps import Met, ran, walked
 from .training import updates
@@ -68,16 +70,15 @@ def check_model(
     makes a torch optimizer)`. The port's is given the original's parameters and gradients.
     kwargs, original_kwargs: keyword arguments of the two calls (`{"train": False}`, say).
 
-    Raises TypeError for what is no port or no torch module; ValueError for inputs without elements, and, with both
-    lists, where parameters cannot be carried over; ImportError without torch. What the port or the original itself
-    raises is passed on.
+    Raises TypeError for what is no port, no torch module or no tuple of arrays; ValueError for inputs without elements,
+    for names that fit nothing, where a model cannot be called with its inputs, and, with both lists, where parameters
+    cannot be carried over; ImportError without torch. A layer that raises after others have run is reported, with what
+    was found before it.
     """
     from ..layers.original import Original
     from .guesses import hints_of, hints_of_gradients  # with torch, which nothing else needs
 
-    inputs = tuple(np.asarray(x) for x in inputs)
-    if not all(x.size for x in inputs):
-        raise ValueError(f"inputs must have elements, or nothing is compared; got shapes {[x.shape for x in inputs]}")
+    inputs = as_arrays("inputs", inputs)
     taken = take_apart(port, inputs, kwargs or {})
     if (steps > 0) != (optimizer is not None) or (steps and not grads):
         raise ValueError("steps and optimizer go together, and need grads: the steps are made of gradients")
@@ -87,17 +88,20 @@ def check_model(
     model = Original(original)
     given = [as_the_original_has_it(x, model.channels) for x in inputs]
     if original_inputs is not None:
-        given = [np.asarray(x) for x in original_inputs]
+        given = list(as_arrays("original_inputs", original_inputs))
     last = "" if loss is None else LOSS
     taken = taken if loss is None else taken.with_loss(loss[0])
     progress("the port's trace")
     apart = {name for names in chosen("frozen", frozen, taken.params).values() for name in names}
     calls, options = Calls(), dict(original_kwargs or {})
-    traced = jax.make_jaxpr(lambda p, *args: (taken.run(p, calls, *args), calls.statistics))(taken.params, *inputs)
+    traced = calls.traced(taken.run, taken.params, inputs)
+    grads = grads and calls.raised is None
     cotangents = _drawn(len(calls.outputs), seed) if loss is None else lambda ys: [np.ones(y.shape) for y in ys]
+    check_match(match or {}, taken, calls, model)
     progress("the original's run")
     recording = model.run(given, options, cotangents if grads else None, None if loss is None else loss[1])
-    both = Counterparts(taken, calls, model, recording, match or {}, keep)
+    grads = grads and not recording.raised and not recording.raised_on_the_way_back
+    both = counterparts(taken, calls, model, recording, match or {}, keep, inputs)
     align = Alignment(taken.framework, both, recording)
     stops = chosen("intended_stop", intended_stop, (*filter(None, both.layers), *taken.params))
     exact, dtype = Rounding(np.float64, inside=False), _coarsest(both.params.values())
@@ -107,22 +111,28 @@ def check_model(
     found = _judged(forward.met, align)
     found, notes = _by_convention(found, forward.met, both)
     wrong = {step.place: forward.met[step.place].value for step in found if not step.ok}
+    found += raised_forward(calls)
     rounded = _in_dtype(traced, (both.params, *inputs), forward.met, align, dtype)
+    closed, args = None, ()
     if grads:
         progress("the way back, layer by layer")
         bars = [align.known(Place(last, "out", i, 0, True)) for i in range(len(both.layers[last].outputs))]
         args = both.params, list(inputs), [None if bar is None else bar.astype(dtype) for bar in bars]
-        closed = _pullback(taken, bars, args)
+        try:
+            closed = _pullback(taken, bars, args)
+        except Exception as error:
+            found.append(raised(Place(last, "out", 0, 0, True), error))
+    if closed is not None:
         back = walked(closed, (both.exact, *args[1:]), align.found, exact)
         found += _judged({place: met for place, met in back.met.items() if place.backward}, align)
         found += _of_parameters(both, back.outputs)
         rounded += [step for step in _in_dtype(closed, args, back.met, align, dtype) if step.place.backward]
-    if steps and optimizer is not None:
+    if steps and optimizer is not None and grads:
         progress("the training steps")
         bars = [value for place, value in recording.values.items() if place[:2] == (last, "out") and place.backward]
         trained = model.train(given, options, bars, None if loss is None else loss[1], optimizer[1], steps)
         found += updates(both, trained, optimizer[0])
-    kept = as_asked(found + rounded, align, apart, stops)
+    kept = as_asked(found + rounded, align if closed is not None else None, apart, stops)
     return ModelReport(
         framework=taken.framework,
         steps=kept.steps,
@@ -133,7 +143,7 @@ def check_model(
         unmapped=only_one_side_has(both, recording, last if grads else None),
         weights_differ=both.differing,
         hints=hints_of(list(forward.met), wrong, both, align) | hints_of_gradients(found, both) | kept.hints,
-        notes=[*notes, *kept.notes],
+        notes=[*notes, *kept.notes, *raised_midway(calls, recording)],
         dtype=dtype.name,
     )
 

@@ -5,14 +5,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..layers.calls import Calls, in_a_line
+from ..layers.inputs import layout_hint
 from ..layers.marks import LOSS, Place
+from ..layers.port import Port
+from ..layers.selection import listed
 from ..verdict.deviation import Deviation, deviation_of
 from ..weights.alignment import Alignment
 from ..weights.counterparts import Counterparts
-from ..weights.stops import in_words, listed, parameter_of, stops_of
+from ..weights.stops import in_words, parameter_of, stops_of
 from .model_report import Step
 
 if TYPE_CHECKING:
+    from ..layers.original import Original
     from ..layers.recording import Recording
 
 
@@ -26,17 +31,18 @@ class Kept(NamedTuple):
 
 
 def as_asked(
-    steps: Sequence[Step], align: Alignment, frozen: Collection[str], intended: Mapping[str, Collection[str]]
+    steps: Sequence[Step], align: Alignment | None, frozen: Collection[str], intended: Mapping[str, Collection[str]]
 ) -> Kept:
     """Adds the cotangents that the port has not at all, and leaves out what is frozen or stopped on purpose.
 
-    frozen: parameters. intended: patterns of the user's -> the layers and parameters of the port that they fit.
+    align: None where nothing was compared on the way back. frozen: parameters. intended: patterns of the user's -> the
+    layers and parameters of the port that they fit.
     """
     steps = [step for step in steps if parameter_of(step.place) not in frozen]
     exact = [step for step in steps if step.dtype == "float64"]
     order = [step.place for step in exact if not step.place.backward]
     at = 1 + max((i for i, step in enumerate(steps) if step in exact and step.place.role in ("in", "out")), default=-1)
-    whole = [*steps[:at], *_silent(exact, order, align), *steps[at:]]
+    whole = [*steps[:at], *(_silent(exact, order, align) if align else ()), *steps[at:]]
     backward = [step for step in whole if step.place.backward and step.dtype == "float64"]
     zeros = [step.place for step in backward if step.zero and not step.ok]
     found = stops_of(zeros, [step.place for step in backward], order, intended)
@@ -62,14 +68,52 @@ def only_one_side_has(both: Counterparts, recording: "Recording", last: str | No
 
     Under `torch.no_grad()` there is nothing to compare the gradient of an output with.
     """
-    ours, theirs = (list(names) for names in both.unmapped)
+    midway = both.calls.raised or recording.raised  # then nobody knows what has a counterpart
+    ours, theirs = ([] if midway else list(names) for names in both.unmapped)
     outputs, there = len(both.layers[""].outputs), len(recording.leaves("", "out", 0))
-    theirs += [f"output {i}" for i in range(outputs, there)]
+    theirs += [] if midway else [f"output {i}" for i in range(outputs, there)]
     if last is not None:
         places = recording.leaves(both.pairs[last], "out", 0)[: len(both.layers[last].outputs)]
         floats = [place for place in places if recording.values[place].dtype.kind == "f"]
         ours += [f"the gradient of output {place.leaf}" for place in floats if place not in recording.tracked]
+    if recording.raised_on_the_way_back:
+        ours.append(f"gradients (on the way back the original raised {recording.raised_on_the_way_back})")
     return {"port": ours, "original": theirs}
+
+
+def raised(place: Place, error: Exception) -> Step:
+    """A step of the port that raised."""
+    return Step(place, "float64", Deviation(problem=f"raised {in_a_line(error)}"), (), np.nan, np.nan)
+
+
+def raised_forward(calls: Calls) -> list[Step]:
+    """The layer of the port that raised, if one did: nothing comes after it."""
+    layer = calls.raised
+    return [] if layer is None else [raised(Place(layer.path, "out", 0, layer.call), layer.error)]
+
+
+def raised_midway(calls: Calls, recording: "Recording") -> list[str]:
+    """What to say of layers that raised, on either side."""
+    sides = {"port": str(calls.raised or ""), "original": recording.raised}
+    said = "What comes after that was not compared, nor were gradients."
+    return [f"Of the {side}, {what}. {said}" for side, what in sides.items() if what]
+
+
+def counterparts(
+    port: Port,
+    calls: Calls,
+    original: "Original",
+    recording: "Recording",
+    match: Mapping[str, str],
+    keep: bool,
+    inputs: Sequence[np.ndarray],
+) -> Counterparts:
+    """The pairs of layers and parameters; where there are none, and the inputs' layout may be why, that is said."""
+    try:
+        return Counterparts(port, calls, original, recording, match, keep)
+    except ValueError as error:
+        hint = layout_hint(inputs, original.channels, port.framework)
+        raise ValueError(f"{error}{hint}") from None
 
 
 def _silent(exact: Sequence[Step], order: Sequence[Place], align: Alignment) -> list[Step]:

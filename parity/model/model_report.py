@@ -70,6 +70,8 @@ class Divergence(NamedTuple):
             off = f"wrong ({step.deviation.problem})"
         where = f" at [{', '.join(map(str, step.index))}]" if step.index else ""
         text = f"{self.path or 'the model itself'}, {way}: its {step.what} is {off}{where}"
+        if str(step.deviation.problem).startswith("raised "):
+            return text.partition(" its ")[0] + f" it {step.deviation.problem}."
         text += "." if np.isnan(step.port) else f": {step.port:.9g} in the port, {step.original:.9g} in the original."
         if step.place.role == "in" and not step.place.backward:
             agrees = f"The output of {self.before} agrees" if self.before else "The inputs of the model are the same"

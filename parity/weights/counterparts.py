@@ -101,7 +101,7 @@ class Counterparts:
 
     def _with_the_originals(self) -> dict[str, Any]:
         ours, theirs = self.unmapped
-        if ours:
+        if ours and self.calls.raised is None:
             raise ValueError(
                 "the original's weights cannot be carried over whole. Only the port has "
                 f"{', '.join(ours)}. Only the original has {', '.join(theirs) or 'nothing'}. Say which layers "
@@ -109,7 +109,8 @@ class Counterparts:
                 'values and weights="port".'
             )
         values = {name: source(self.state, True) for name, source in self.sources.items()}
-        return {name: jnp.asarray(values[name], jnp.asarray(v).dtype) for name, v in self.port.params.items()}
+        own = self.port.params.items()
+        return {name: jnp.asarray(values.get(name, v), jnp.asarray(v).dtype) for name, v in own}
 
     def _differing(self) -> list[str]:
         """Parameters of the port that are not the original's, rounded to their dtype."""

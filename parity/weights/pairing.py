@@ -75,13 +75,13 @@ def _likeness(a: Unit, b: Unit, match: Mapping[str, str]) -> float | None:
     """Of their names, from 0 to 0.5, so that no likeness outweighs one more pair; None if they do not fit."""
     if a.kind != b.kind or a.size != b.size:
         return None
-    asked = [path for path in (_translated(a.path, *pattern) for pattern in match.items()) if path is not None]
+    asked = [path for path in (translated(a.path, *pattern) for pattern in match.items()) if path is not None]
     if asked and not any(b.path == path or b.path.startswith(f"{path}.") for path in asked):
         return None
     return difflib.SequenceMatcher(None, a.path, b.path).ratio() / 2
 
 
-def _translated(path: str, ours: str, theirs: str) -> str | None:
+def translated(path: str, ours: str, theirs: str) -> str | None:
     """The start of the original's path for a path of the port that a pattern fits; None if it does not fit."""
     words = re.split(r"\{(\w+)\}", ours)
     pattern = "".join(re.escape(word) if i % 2 == 0 else f"(?P<{word}>[^.]+)" for i, word in enumerate(words))

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ..layers.marks import STATISTICS, Place
+from ..layers.selection import listed
 
 
 class Stops(NamedTuple):
@@ -74,13 +75,6 @@ def _position(place: Place, met: Mapping[Place, int]) -> int:
 def in_words(places: Sequence[Place]) -> str:
     """`first.kernel, first.bias, the output of first and 3 more`."""
     return listed([_in_words(place) for place in places])
-
-
-def listed(names: Sequence[str], most: int = 12) -> str:
-    """The names, each once, and how many more there are."""
-    words = list(dict.fromkeys(names))
-    more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(words[:most]) + more
 
 
 def _in_words(place: Place) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from pullback.parity.layers.selection import chosen, fits
+from pullback.parity.layers.selection import chosen, fits, listed
 
 NAMES = ["embed.embedding", "b0.attn.query.kernel", "b0.attn.query.bias", "b1.norm.scale", "b10.norm.scale"]
 
@@ -41,3 +41,7 @@ def test_what_fits_nothing_is_an_error_that_lists_what_there_is():
         chosen("frozen", ["embed", "emb"], NAMES)
     with pytest.raises(ValueError, match=r"n11 and 3 more$"):
         chosen("frozen", ["x"], [f"n{i}" for i in range(15)])
+
+
+def test_a_long_list_is_cut():
+    assert listed(["x", "x", "y", "z"], 2) == "x, y and 1 more" and listed([]) == ""

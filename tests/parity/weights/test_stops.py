@@ -1,5 +1,5 @@
 from pullback.parity.layers.marks import Place
-from pullback.parity.weights.stops import in_words, listed, parameter_of, stops_of
+from pullback.parity.weights.stops import in_words, parameter_of, stops_of
 
 ORDER = [Place(path, role, 0) for path in ("a", "b", "c") for role in ("in", "out")]
 BACK = [place._replace(backward=True) for place in reversed(ORDER)]
@@ -41,4 +41,3 @@ def test_names():
         in_words([OF_A, *A, Place("", "out", 0)])
         == "a.kernel, the output of a, the input of a, the output of the model"
     )
-    assert listed(["x", "x", "y", "z"], 2) == "x, y and 1 more"
