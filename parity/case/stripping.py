@@ -10,8 +10,10 @@ from typing import Any
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
+from ..roundoff.high_level import NAME, expanded, inner_jaxprs, is_custom_vjp, is_high_level, name_of
+
 VJP, JVP = "custom_vjp_call", "custom_jvp_call"
-CALLS = ("jit", "pjit", "closed_call", "checkpoint", "remat2")
+CALLS = ("jit", "pjit", "closed_call", "checkpoint", "remat2", "eval_jaxpr", NAME)
 
 
 def without_rules(closed: ClosedJaxpr) -> Callable[..., list[Any]]:
@@ -29,7 +31,7 @@ def custom_rules(closed: ClosedJaxpr) -> list[str]:
 def dtypes_of(jaxpr: Jaxpr) -> set[Any]:
     """The dtypes of everything that a jaxpr computes, and of what it calls."""
     found = {getattr(var.aval, "dtype", None) for eqn in jaxpr.eqns for var in eqn.outvars} - {None}
-    return found.union(*(dtypes_of(inner) for eqn in jaxpr.eqns for inner in _inner(eqn)))
+    return found.union(*(dtypes_of(inner) for eqn in jaxpr.eqns for inner in inner_jaxprs(eqn)))
 
 
 STEPS = {"stop_gradient", "round", "floor", "ceil", "sign", "rem", "bitcast_convert_type", "while", VJP, JVP}
@@ -45,7 +47,7 @@ def may_stop_gradients(jaxpr: Jaxpr) -> bool:
         whole = (
             eqn.primitive.name == "convert_element_type" and not _is_real(eqn.outvars[0]) and _is_real(eqn.invars[0])
         )
-        return whole or eqn.primitive.name in STEPS or any(may_stop_gradients(inner) for inner in _inner(eqn))
+        return whole or _kind(eqn) in STEPS or any(may_stop_gradients(inner) for inner in inner_jaxprs(eqn))
 
     return any(stops(eqn) for eqn in jaxpr.eqns)
 
@@ -57,25 +59,33 @@ def _is_real(atom: Any) -> bool:
 def primitives_of(jaxpr: Jaxpr) -> set[str]:
     """The names of all primitives in a jaxpr, and in what it calls."""
     return {eqn.primitive.name for eqn in jaxpr.eqns}.union(
-        *(primitives_of(inner) for eqn in jaxpr.eqns for inner in _inner(eqn))
+        *(primitives_of(inner) for eqn in jaxpr.eqns for inner in inner_jaxprs(eqn))
     )
 
 
-def _inner(eqn: Any) -> list[Jaxpr]:
-    parts = [
-        part for value in eqn.params.values() for part in (value if isinstance(value, (tuple, list)) else (value,))
-    ]
-    return [inner for part in parts if hasattr(inner := getattr(part, "jaxpr", part), "eqns")]
+def _kind(eqn: Any) -> str:
+    """The primitive's name; a custom_vjp is one, by whatever name jax knows it."""
+    return VJP if is_custom_vjp(eqn) else eqn.primitive.name
 
 
 def _found(jaxpr: Jaxpr) -> list[tuple[str, str]]:
     found = []
     for eqn in jaxpr.eqns:
-        if eqn.primitive.name in (VJP, JVP):
-            found.append((eqn.primitive.name, eqn.params["call_jaxpr"].jaxpr.debug_info.func_name))
-        for inner in _inner(eqn):
+        if (kind := _kind(eqn)) in (VJP, JVP):
+            found.append((kind, name_of(eqn) if is_high_level(eqn) else _name(eqn.params["call_jaxpr"])))
+        for inner in inner_jaxprs(eqn):
             found += _found(inner)
     return found
+
+
+def _name(closed: ClosedJaxpr) -> str:
+    return closed.jaxpr.debug_info.func_name
+
+
+def _called(eqn: Any) -> Any:
+    if is_high_level(eqn):
+        return expanded(eqn)
+    return next(eqn.params[key] for key in ("call_jaxpr", "jaxpr") if key in eqn.params)
 
 
 def _evaluate(jaxpr: Jaxpr, consts: Any, args: Any, inlined: set[str]) -> list[Any]:
@@ -86,8 +96,8 @@ def _evaluate(jaxpr: Jaxpr, consts: Any, args: Any, inlined: set[str]) -> list[A
 
     for eqn in jaxpr.eqns:
         inputs = [read(atom) for atom in eqn.invars]
-        if eqn.primitive.name in inlined:
-            inner = eqn.params["call_jaxpr"] if "call_jaxpr" in eqn.params else eqn.params["jaxpr"]
+        if _kind(eqn) in inlined:
+            inner = _called(eqn)
             outputs = _evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs, inlined)
         else:
             params = eqn.primitive.get_bind_params(eqn.params)

@@ -10,9 +10,9 @@ from ..case.torch_arrays import to_numpy, to_torch, torch
 from .calls import in_a_line
 from .inputs import shapes_of
 from .marks import LOSS, STATISTICS, Place
-from .recording import Recording
+from .recording import Recording, marked, watch
 from .refused import refuse_what_cannot_be_run
-from .tensors import leaves, mapped
+from .tensors import leaves
 
 Cotangents: TypeAlias = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
 
@@ -42,8 +42,8 @@ class Original:
         self.module.double()
         for parameter in self.module.parameters():
             parameter.requires_grad_(True)
-        self.state = self._now()
-        """Parameters and buffers, by name, as they were before anything ran."""
+        self.state = _state(self.module) | {name: to_numpy(b).copy() for name, b in self.module.named_buffers()}
+        """Parameters and buffers, by name, as they were before anything ran; nothing here writes on the parameters."""
 
     def kind(self, path: str) -> str:
         """The name of a layer's class."""
@@ -73,13 +73,13 @@ class Original:
         """
         recording, y = Recording(), None
         tensors = [_input(x) for x in inputs]
-        hooks = [handle for path, part in self.parts.items() for handle in _watch(path, part, recording)]
+        hooks = [handle for path, part in self.parts.items() for handle in watch(path, part, recording)]
         try:
             with torch.enable_grad():
                 y = self.module(*tensors, **kwargs)
                 if loss is not None:
-                    y = loss(_marked(y, recording, Place(LOSS, "in", 0)))
-                    y = _marked(y, recording, Place(LOSS, "out", 0))
+                    y = loss(marked(y, recording, Place(LOSS, "in", 0)))
+                    y = marked(y, recording, Place(LOSS, "out", 0))
                     recording.order.append((LOSS, 0))
         except Exception as error:
             self._note_what_raised(error, recording, inputs)
@@ -90,11 +90,11 @@ class Original:
         self._note_statistics(recording)
         if cotangents is not None:
             try:
-                self._backward(y, cotangents)
+                _backward(y, cotangents)
             except Exception as error:
                 recording.raised_on_the_way_back = in_a_line(error)
             none = {name: np.zeros(p.shape) for name, p in self.module.named_parameters(remove_duplicate=False)}
-            recording.grads = none | self._grads()
+            recording.grads = none | _grads(self.module)
             self.module.zero_grad(set_to_none=True)
         self._put_back()
         return recording
@@ -108,16 +108,17 @@ class Original:
         optimizer: Callable[..., Any],
         steps: int,
     ) -> list[Trained]:
-        """So many training steps with `optimizer(parameters)`, each with the same inputs; the copy stays as trained."""
-        made, found = optimizer(self.module.parameters()), []
+        """So many training steps of another copy with `optimizer(parameters)`, each with the same inputs."""
+        module, found = copy.deepcopy(self.module), []
+        made = optimizer(module.parameters())
         for _ in range(steps):
-            before = self._now()
-            y = self.module(*[_input(x) for x in inputs], **kwargs)
-            self._backward(y if loss is None else loss(y), lambda _: cotangents)
-            grads = self._grads()
+            before = _copied(_state(module))
+            y = module(*[_input(x) for x in inputs], **kwargs)
+            _backward(y if loss is None else loss(y), lambda _: cotangents)
+            grads = _copied(_grads(module))
             made.step()
             made.zero_grad(set_to_none=True)
-            found.append(Trained(before, grads, self._now()))
+            found.append(Trained(before, grads, _copied(_state(module))))
         return found
 
     def _note_what_raised(self, error: Exception, recording: Recording, inputs: Sequence[np.ndarray]) -> None:
@@ -135,18 +136,6 @@ class Original:
         called = {path for path, _ in recording.order}
         recording.order += [(path, 0) for path in self.parts if path not in called]  # their weights are there
 
-    def _backward(self, y: Any, cotangents: Cotangents) -> None:
-        floats = [leaf for leaf in leaves(y) if leaf.is_floating_point() and leaf.requires_grad]
-        bars = [to_torch(np.asarray(bar, np.float64)) for bar in cotangents([to_numpy(leaf) for leaf in floats])]
-        torch.autograd.backward(floats, bars)
-
-    def _grads(self) -> dict[str, np.ndarray]:
-        named = self.module.named_parameters(remove_duplicate=False)
-        return {name: to_numpy(p.grad).copy() for name, p in named if p.grad is not None}
-
-    def _now(self) -> dict[str, np.ndarray]:
-        return {name: to_numpy(tensor).copy() for name, tensor in self.module.state_dict().items()}
-
     def _note_statistics(self, recording: Recording) -> None:
         """Notes what a batch norm in train mode made of its running statistics."""
         for path, part in self.parts.items():
@@ -162,6 +151,26 @@ class Original:
                     buffer.copy_(to_torch(self.state[name]))
 
 
+def _backward(y: Any, cotangents: Cotangents) -> None:
+    floats = [leaf for leaf in leaves(y) if leaf.is_floating_point() and leaf.requires_grad]
+    bars = [to_torch(np.asarray(bar, np.float64)) for bar in cotangents([to_numpy(leaf) for leaf in floats])]
+    torch.autograd.backward(floats, bars)
+
+
+def _grads(module: Any) -> dict[str, np.ndarray]:
+    named = module.named_parameters(remove_duplicate=False)
+    return {name: to_numpy(p.grad) for name, p in named if p.grad is not None}
+
+
+def _state(module: Any) -> dict[str, np.ndarray]:
+    """Parameters and buffers by name, in the module's own memory."""
+    return {name: to_numpy(tensor) for name, tensor in module.state_dict().items()}
+
+
+def _copied(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array.copy() for name, array in arrays.items()}
+
+
 def _dtype_of(part: Any) -> Any:
     return next((parameter.dtype for parameter in part.parameters()), torch.get_default_dtype())
 
@@ -171,51 +180,3 @@ def _input(x: np.ndarray) -> torch.Tensor:
     if x.dtype.kind in "iu":
         return to_torch(x.astype(np.int64))
     return to_torch(x) if x.dtype.kind == "b" else to_torch(np.asarray(x, np.float64)).requires_grad_(True)
-
-
-class _Mark(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, recording: Recording, place: Place) -> torch.Tensor:
-        ctx.recording, ctx.place = recording, place._replace(backward=True)
-        return x.clone()  # no view, so that it may be written in place
-
-    @staticmethod
-    def backward(ctx: Any, y_bar: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx.recording.values[ctx.place] = to_numpy(y_bar).copy()
-        return y_bar, None, None
-
-
-def _watch(path: str, part: Any, recording: Recording) -> list[Any]:
-    """Hooks that mark a module's inputs and outputs."""
-    begun: list[int] = []
-
-    def before(_: Any, args: Any, kwargs: Any) -> Any:
-        call = sum(place == path for place, _ in recording.order) + len(begun)
-        begun.append(call)
-        recording.begun.append(path)
-        return _marked((args, kwargs), recording, Place(path, "in", 0, call))
-
-    def after(_: Any, args: Any, y: Any) -> Any:
-        call = begun.pop()
-        recording.begun.pop()
-        recording.order.append((path, call))
-        return _marked(y, recording, Place(path, "out", 0, call))
-
-    return [part.register_forward_pre_hook(before, with_kwargs=True), part.register_forward_hook(after)]
-
-
-def _marked(tree: Any, recording: Recording, first: Place) -> Any:
-    seen: dict[int, Any] = {}
-
-    def each(x: torch.Tensor) -> torch.Tensor:
-        if id(x) not in seen:
-            place = first._replace(leaf=len(seen))
-            recording.values[place] = to_numpy(x).copy()
-            marked = x
-            if x.is_floating_point() and x.requires_grad:
-                recording.tracked.add(place)
-                marked = _Mark.apply(x, recording, place)
-            seen[id(x)] = x, marked
-        return seen[id(x)][1]
-
-    return mapped(tree, each)

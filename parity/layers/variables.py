@@ -30,6 +30,8 @@ def _initialized(nn: Any, module: Any, inputs: Any, kwargs: Any) -> Any:
         with contextlib.suppress(Exception):  # the trace meets it again, and says so
             return call(*args, **kwargs)
 
+    with contextlib.suppress(Exception):
+        return module.init(jax.random.key(0), *inputs, **kwargs)
     with nn.intercept_methods(until_it_raises):
         return module.init(jax.random.key(0), *inputs, **kwargs)
 

@@ -5,15 +5,15 @@ value that the port has computed is noted, and the original's value goes on in i
 was computed from the original's numbers by one layer, or by what lies between two layers, and its bound is that deep.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxprs_in_params
 
-from ..layers.marks import Place, mark_p, met_by
+from ..layers.marks import Place, met_by
+from ..layers.pieces import has_marks, is_mark
 from ..roundoff.bounded import Bounded, Rounding, error_of
 from ..roundoff.interpreter import evaluate, inner_call, is_call, scan, walk
 from ..roundoff.products import cpu
@@ -39,8 +39,8 @@ class Walk(NamedTuple):
     outputs: list[Met]
 
 
-def walked(closed: Any, args: Any, given: Given, rounding: Rounding) -> Walk:
-    """The trace in float64, with a bound on the rounding of each step."""
+def walked(closed: Any, args: Sequence[Any], given: Given, rounding: Rounding) -> Walk:
+    """The trace, or a piece of it, in float64, with a bound on each step's rounding. args: a leaf for each input."""
     met: dict[Place, Met] = {}
 
     def meet(place: Place, x: Bounded) -> Bounded:
@@ -49,7 +49,7 @@ def walked(closed: Any, args: Any, given: Given, rounding: Rounding) -> Walk:
         value = given(place, met[place].value)
         return x if value is None else Bounded(value, None)
 
-    inputs = [rounding.argument(leaf) for leaf in jax.tree.leaves(args)]
+    inputs = [leaf if isinstance(leaf, Bounded) else rounding.argument(leaf) for leaf in args]
     with np.errstate(all="ignore"), jax.default_device(cpu()), met_by(meet):
         found = evaluate(rounding, closed, inputs)
     return Walk(met, [Met(np.asarray(x.value), np.asarray(error_of(x), np.float64)) for x in found])
@@ -62,7 +62,7 @@ def _own(place: Place, met: Mapping[Place, Any]) -> Place:
     return place
 
 
-def ran(closed: Any, args: Any, forced: Mapping[Place, np.ndarray]) -> Walk:
+def ran(closed: Any, args: Sequence[Any], forced: Mapping[Place, np.ndarray]) -> Walk:
     """The same as jax computes it, compiled, in the trace's own dtypes; without bounds."""
     order: list[Place] = []
 
@@ -71,13 +71,13 @@ def ran(closed: Any, args: Any, forced: Mapping[Place, np.ndarray]) -> Walk:
         given, met = dict(zip(forced, values, strict=True)), {}
 
         def apply(eqn: Any, inputs: list[Any]) -> list[Any]:
-            if eqn.primitive is mark_p and not eqn.params["tangent"]:
+            if is_mark(eqn):
                 place = _own(eqn.params["place"], met)
                 met[place] = inputs[0]
                 return [given.get(place, inputs[0])]
             if is_call(eqn) and eqn.primitive.name != "pallas_call":
                 return inside(*inner_call(eqn, inputs))
-            if eqn.primitive.name == "scan" and _is_marked(eqn):
+            if eqn.primitive.name == "scan" and has_marks(eqn):
                 return scan(eqn, inputs, inside, lambda x, i: x[i], lambda rows, aval: jnp.stack(rows))
             outputs = eqn.primitive.bind(*inputs, **eqn.params)
             return list(outputs) if eqn.primitive.multiple_results else [outputs]
@@ -89,14 +89,7 @@ def ran(closed: Any, args: Any, forced: Mapping[Place, np.ndarray]) -> Walk:
         order[:] = met
         return list(met.values()), outputs
 
-    met, outputs = run(jax.tree.leaves(args), list(forced.values()))
+    met, outputs = run(list(args), list(forced.values()))
     unknown = np.zeros(())
     each = {place: Met(np.asarray(x), unknown) for place, x in zip(order, met, strict=True)}
     return Walk(each, [Met(np.asarray(x), unknown) for x in outputs])
-
-
-def _is_marked(eqn: Any) -> bool:
-    """Whether there are marks in what an equation calls."""
-    return any(
-        inner.primitive is mark_p or _is_marked(inner) for jaxpr in jaxprs_in_params(eqn.params) for inner in jaxpr.eqns
-    )

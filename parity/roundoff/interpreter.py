@@ -10,6 +10,7 @@ from jax.extend.core import Jaxpr, Literal
 
 from .bounded import Bounded, Rounding, Rule, error_of, exact, is_real, unit_roundoff
 from .estimates import fallback, in_its_own
+from .high_level import NAME, expanded, is_high_level
 from .kernels import kernel_jaxpr
 from .registry import RULES
 from .rules.comparisons import COMPARISONS, select
@@ -30,10 +31,10 @@ def walk(jaxpr: Any, consts: list[Any], args: list[Any], literal: Callable[[Any]
     def read(atom: Any) -> Any:
         return literal(atom) if isinstance(atom, Literal) else env[atom]
 
-    alive = _alive(jaxpr)
-    last = {atom: i for i, eqn in enumerate(alive) for atom in eqn.invars if not isinstance(atom, Literal)}
+    used = alive(jaxpr)
+    last = {atom: i for i, eqn in enumerate(used) for atom in eqn.invars if not isinstance(atom, Literal)}
     kept = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
-    for i, eqn in enumerate(alive):
+    for i, eqn in enumerate(used):
         env.update(zip(eqn.outvars, apply(eqn, [read(atom) for atom in eqn.invars]), strict=True))
         for atom in (*eqn.invars, *eqn.outvars):
             if not isinstance(atom, Literal) and last.get(atom, i) == i and atom not in kept:
@@ -41,15 +42,15 @@ def walk(jaxpr: Any, consts: list[Any], args: list[Any], literal: Callable[[Any]
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _alive(jaxpr: Jaxpr) -> list[Any]:
+def alive(jaxpr: Jaxpr) -> list[Any]:
     """The equations whose results are used: the compiler drops the others, and nobody meets their kinks."""
     needed = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
-    alive = []
+    found = []
     for eqn in reversed(jaxpr.eqns):
         if needed.intersection(eqn.outvars):
             needed.update(atom for atom in eqn.invars if not isinstance(atom, Literal))
-            alive.append(eqn)
-    return alive[::-1]
+            found.append(eqn)
+    return found[::-1]
 
 
 def _literal(rounding: Rounding, atom: Any) -> Bounded:
@@ -225,6 +226,8 @@ def inner_call(eqn: Any, args: Any) -> tuple[Any, list[Any]]:
         return jaxprs.solve, [*args[start : start + counts.solve], *args[sum(counts) :]]
     if eqn.primitive.name == "pallas_call":
         return kernel_jaxpr(eqn), list(args)
+    if is_high_level(eqn):
+        return expanded(eqn), list(args)
     return next(eqn.params[key] for key in ("jaxpr", "call_jaxpr", "call") if key in eqn.params), list(args)
 
 
@@ -241,5 +244,5 @@ def _call(rounding, eqn, *args):
 
 
 CALLS = ("jit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2")
-CALLS += ("custom_linear_solve", "custom_vmap_call", "eval_jaxpr")
+CALLS += ("custom_linear_solve", "custom_vmap_call", "eval_jaxpr", NAME)
 CONTROL: dict[str, Rule] = {"cond": _cond, "scan": _scan, "while": _while}
