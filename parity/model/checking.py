@@ -19,6 +19,7 @@ from ..weights.conventions import biased_variance, note_on_variances
 from ..weights.counterparts import Counterparts
 from ..weights.layout import as_the_original_has_it
 from ..weights.matched import check_match
+from ..weights.own_layout import Layouts
 from .gradients import places_of_parameters, with_gradients
 from .left_out import as_asked, counterparts, only_one_side_has, raised, raised_forward, raised_midway
 from .model_report import ModelReport, Step
@@ -42,6 +43,7 @@ def check_model(
     optimizer: tuple[Any, Callable[..., Any]] | None = None,
     kwargs: Mapping[str, Any] | None = None,
     original_kwargs: Mapping[str, Any] | None = None,
+    layout: Layouts | None = None,
     frozen: str | Iterable[str] = (),
     intended_stop: str | Iterable[str] = (),
     seed: int = 0,
@@ -63,6 +65,13 @@ def check_model(
     weights: "torch" carries the original's parameters and statistics over to the port, by the kind, size and order of
     layers; "port" takes the port's as they are. Default: "port" where values are given beside the module, else "torch".
     match: which layers are each other's, where kind, size and order do not tell: `{"block{i}": "enc.layers.{i}"}`.
+    layout: parameters that lie otherwise than in the library's own layers: `{"**.query": f}`, where `f` makes the
+    port's array, in its shape, of the original's; it may only move numbers, for gradients go through it too. `match`
+    says which array of the original that is, where the layers are no pair.
+    frozen: parameters that the port does not train (`["embed", "**.bias"]`): their gradients are not compared.
+    intended_stop: layers after which, or in which, the port stops gradients on purpose, or parameters that get none.
+    Where its gradient is 0 there, it is not compared, nor are those that this one would have gone on to; the report
+    says which these are. A name that fits nothing is an error, and so is one that stops nothing.
     grads: whether gradients are compared too, for random cotangents of the outputs (`seed`), or those of the loss.
     loss: `(in jax, in torch)`: two functions of the model's output, compared as its last layer.
     steps, optimizer: so many training steps are compared, with `(optax transformation, function of the parameters that
@@ -100,7 +109,7 @@ def check_model(
     progress("the original's run")
     recording = model.run(given, options, cotangents if grads else None, None if loss is None else loss[1])
     grads = grads and not recording.raised and not recording.raised_on_the_way_back
-    both = counterparts(taken, calls, model, recording, match or {}, keep, inputs)
+    both = counterparts(taken, calls, model, recording, match or {}, keep, inputs, layout or {})
     align, dtype = Alignment(taken.framework, both, recording), _coarsest(both.params.values())
     stops = chosen("intended_stop", intended_stop, (*filter(None, both.layers), *taken.params))
     args, exact = (both.params, *inputs), (both.exact, *inputs)
@@ -135,6 +144,7 @@ def check_model(
         pairs=both.pairs,
         classes={path: called.kind for path, called in both.layers.items()},
         original=model.kind(""),
+        original_classes={path: model.kind(path) for path in both.pairs.values() if path in model.parts},
         order=list(dict.fromkeys(calls.begun)),
         unmapped=only_one_side_has(both, recording, last if grads else None),
         weights_differ=both.differing,

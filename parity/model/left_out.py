@@ -13,6 +13,7 @@ from ..layers.selection import listed
 from ..verdict.deviation import Deviation, deviation_of
 from ..weights.alignment import Alignment
 from ..weights.counterparts import Counterparts
+from ..weights.own_layout import Layouts
 from ..weights.stops import in_words, parameter_of, stops_of
 from .model_report import Step
 
@@ -107,10 +108,11 @@ def counterparts(
     match: Mapping[str, str],
     keep: bool,
     inputs: Sequence[np.ndarray],
+    layout: Layouts,
 ) -> Counterparts:
     """The pairs of layers and parameters; where there are none, and the inputs' layout may be why, that is said."""
     try:
-        return Counterparts(port, calls, original, recording, match, keep)
+        return Counterparts(port, calls, original, recording, match, keep, layout)
     except ValueError as error:
         hint = layout_hint(inputs, original.channels, port.framework)
         raise ValueError(f"{error}{hint}") from None

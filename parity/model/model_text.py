@@ -39,7 +39,8 @@ def _lines(report: "ModelReport", width: int) -> Iterator[Line]:
     yield from _hung("", how_to_read(report), width)
     yield Line("")
     tree = _tree(report)
-    yield from (tree if tree.width <= width else tree.without(("class",))).lines(width)
+    fewer = (tree, tree.without(("its class",)), tree.without(("class", "its class")))
+    yield from next((each for each in fewer if each.width <= width), fewer[-1]).lines(width)
     yield Line("")
     yield Line(verdict(report), "bold green" if report.ok else "bold red")
 
@@ -107,13 +108,13 @@ def _tree(report: "ModelReport") -> Grid:
         )
         depth = path.count(".") + 1 if path else 0
         name = "  " * depth + (path.rpartition(".")[2] or "the model")
-        rows.append(
-            (name, report.classes.get(path, ""), report.pairs.get(path, "") or "-" * (path not in report.pairs), *marks)
-        )
+        other = report.pairs.get(path)
+        there = ("-", "") if other is None else (other, report.original_classes.get(other, ""))
+        rows.append((name, report.classes.get(path, ""), *there, *marks))
         styles.append("red" if any(not step.ok for step in steps) else "")
-    titles = ("layer of the port", "class", "layer of the original", "forward", report.dtype, "backward")
+    titles = ("layer of the port", "class", "layer of the original", "its class", "forward", report.dtype, "backward")
     columns = [
-        Column(title, [row[i] for row in rows], right=i == 4, least=24 * (i == 2)) for i, title in enumerate(titles)
+        Column(title, [row[i] for row in rows], right=i == 5, least=24 * (i == 2)) for i, title in enumerate(titles)
     ]
     return Grid(columns, styles, gap=2)
 

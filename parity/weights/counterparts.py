@@ -1,8 +1,9 @@
 """Which layer and which parameter of the port is which of the original's, and the values that this gives the port."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import numpy as np
 from ..layers.calls import Calls
 from ..layers.marks import LOSS
 from ..layers.port import Port
+from .own_layout import Layouts, given_layouts, likely_arrays
 from .pairing import Unit, containers, kind_of, paired
 from .parameters import Source, in_the_ports_layout, same_numbers, same_shape
 
@@ -25,8 +27,8 @@ COUNTERS = ("num_batches_tracked",)
 class Counterparts:
     """The pairs of layers and parameters.
 
-    keep: whether the port's values stay; else it gets the original's. Raises ValueError, with both lists, where they
-    cannot be carried over.
+    keep: whether the port's values stay; else it gets the original's. layout: the user's own layouts. Raises
+    ValueError, with both lists, where values cannot be carried over.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Counterparts:
         recording: "Recording",
         match: Mapping[str, str],
         keep: bool,
+        layout: Layouts = MappingProxyType({}),
     ):
         self.port, self.calls, self.original, self.recording = port, calls, original, recording
         self.layers = {called.path: called for called in calls.ended}
@@ -45,7 +48,7 @@ class Counterparts:
         self.state = original.state
         self.pairs = self._pairs(match, [path for path, _ in recording.order])
         """Layer of the port -> layer of the original."""
-        self.sources, self.unmapped = self._sources()
+        self.sources, self.unmapped = self._sources(match, layout)
         self.params = dict(port.params) if keep else self._with_the_originals()
         """The parameters that the port is run with."""
         self.differing = self._differing() if keep else []
@@ -61,13 +64,16 @@ class Counterparts:
     def _arrays(self) -> dict[str, np.ndarray]:
         return {name: array for name, array in self.state.items() if name.rpartition(".")[2] not in COUNTERS}
 
-    def _sources(self) -> tuple[dict[str, Source], tuple[list[str], list[str]]]:
+    def _sources(
+        self, match: Mapping[str, str], layout: Layouts
+    ) -> tuple[dict[str, Source], tuple[list[str], list[str]]]:
         """How each parameter of the port comes from the original's, and what only one side has."""
-        found: dict[str, Source] = {}
-        used: set[str] = set()
+        given = given_layouts(layout, self.port.params, self.state, self._likely(match))
+        found: dict[str, Source] = {name: each.source for name, each in given.items()}
+        used: set[str] = {each.name for each in given.values()}
         for name, value in self.port.params.items():
             path = self.owner(name)
-            if path is not None:
+            if path is not None and name not in found:
                 other, layer = self.pairs[path], self.layers[path].settings
                 source = self._by_layout(self.kinds[path], other, _within(name, path), np.shape(value), layer)
                 if source(self.state, True) is not None:
@@ -85,6 +91,9 @@ class Counterparts:
         ours = [name for name in self.port.params if name not in found]
         used |= self.original.shared_with(used)
         return found, (ours, [name for name in self._arrays() if name not in used])
+
+    def _likely(self, match: Mapping[str, str]) -> Callable[[str], list[str]]:
+        return lambda name: likely_arrays(name, match, self.owner(name), self.pairs)
 
     def gradient(self, name: str) -> np.ndarray | None:
         """The original's gradient of a parameter of the port."""

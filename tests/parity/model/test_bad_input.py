@@ -218,8 +218,16 @@ def first(report):
             "the model itself, forward: it raised RuntimeError: no more.",
             "first",
         ),
-        (lambda nets: Broken(), "two, forward: its input is wrong (its shape is (5, 3), and the", "one"),
-        (lambda nets: equinox_port(), "two, forward: its input is wrong (its shape is (5, 3), and the", "one"),
+        (
+            lambda nets: Broken(),
+            "two (Linear; in the original 2, a Linear), forward: its input is wrong (its shape is (5, 3), and the",
+            "one",
+        ),
+        (
+            lambda nets: equinox_port(),
+            "two (Linear; in the original 2, a Linear), forward: its input is wrong (its shape is (5, 3), and the",
+            "one",
+        ),
     ],
     ids=["linen", "nnx", "equinox, in a vmap"],
 )
