@@ -31,18 +31,7 @@ def arguments_named(option: str, name: str) -> tuple[tuple[Any, ...], dict[str, 
 
     Refuses, naming the option, what cannot be imported or is something else.
     """
-    from pullback.parity.case.exits import exit_described
-    from pullback.parity.case.progress import step
-
-    given = _named(option, name)
-    if callable(given):
-        step(f"{option}, {name}()")
-        try:
-            given = given()
-        except Exception as error:
-            refuse(f"{option}: {name}() raised {type(error).__name__}: {error}")
-        except SystemExit as error:
-            refuse(f"{option}: {name}() ended Python ({exit_described(error)})")
+    given = value_named(option, name)
     match given:
         case list():
             return tuple(given), {}
@@ -52,6 +41,37 @@ def arguments_named(option: str, name: str) -> tuple[tuple[Any, ...], dict[str, 
             return given, {}
     expected = "a tuple or list of arguments, or (a tuple of arguments, a dict of keyword arguments)"
     refuse(f"{option}: expected {expected}, but {name} gives {type(given).__name__}")
+
+
+def value_named(option: str, name: str, made_by: Callable[[Any], bool] = callable) -> Any:
+    """What is named, or where that is a function, what it returns without arguments.
+
+    made_by: whether what is named is such a function. Refuses, naming the option, what cannot be imported or raises.
+    """
+    from pullback.parity.case.exits import exit_described
+    from pullback.parity.case.progress import step
+
+    given = _named(option, name)
+    if made_by(given):
+        step(f"{option}, {name}()")
+        try:
+            given = given()
+        except Exception as error:
+            refuse(f"{option}: {name}() raised {type(error).__name__}: {error}")
+        except SystemExit as error:
+            refuse(f"{option}: {name}() ended Python ({exit_described(error)})")
+    return given
+
+
+def pair_named(option: str, name: str) -> tuple[Any, Any]:
+    """A pair: one thing for jax and one for torch, or a function of no arguments that makes both.
+
+    Refuses, naming the option, what cannot be imported or is something else.
+    """
+    given = value_named(option, name)
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        refuse(f"{option}: expected a pair, one for jax and one for torch, but {name} gives {type(given).__name__}")
+    return given[0], given[1]
 
 
 def _named(option: str, name: str) -> Any:

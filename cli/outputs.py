@@ -12,11 +12,14 @@ from .terminal import refuse, show
 from .watching import tell
 
 if TYPE_CHECKING:
-    from pullback.parity import Report
+    from pullback.parity import ModelReport, Report
 
 
 def deliver(
-    report: "Report", json_file: Path | None, html_file: Path | None, save: Callable[[], str] | None = None
+    report: "Report | ModelReport",
+    json_file: Path | None,
+    html_file: Path | None,
+    save: Callable[[], str] | None = None,
 ) -> None:
     """Each of them, whatever becomes of the others; ends the command if one of them failed.
 

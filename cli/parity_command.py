@@ -1,22 +1,18 @@
-"""`pullback parity`: of our gradients on MNIST, of a rule that a user names, or of a saved failing run."""
+"""`pullback parity`: of our gradients on MNIST, a rule or a whole model that a user names, or a saved failing run."""
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pullback.data import DataError
-from pullback.signals import Ended
-
+from . import model_command as models
 from .outputs import deliver
 from .parity_options import MANY_PANEL, MNIST, REPLAY, RULE, refuse_what_does_not_go_together
 from .rule import PASSED_ON, check_rule, save_run
 from .saved_run import replay_as_allowed
-from .terminal import leave, plain_notes, progress, refuse, refuse_unwritable
+from .terminal import leave, no_way_round, plain_notes, progress, refuse_unwritable
 from .watching import time_limit
 
 if TYPE_CHECKING:
@@ -122,6 +118,16 @@ def parity(
             rich_help_panel=RULE,
         ),
     ] = None,
+    model: models.ModelName = None,
+    original: models.OriginalName = None,
+    inputs: models.InputsName = None,
+    original_inputs: models.OriginalInputsName = None,
+    match: models.Match = None,
+    weights: models.Weights = None,
+    no_grads: models.NoGrads = None,
+    loss: models.LossName = None,
+    steps: models.Steps = None,
+    optimizer: models.OptimizerName = None,
     device: Annotated[
         Literal["cpu", "gpu", "tpu"] | None,
         typer.Option(show_default="jax's", help="Where the jax implementations run."),
@@ -167,9 +173,11 @@ def parity(
         ),
     ] = None,
 ) -> None:
-    """Compare gradients, leaf by leaf: ours with jax.grad and torch on one MNIST batch, or those of your own rule.
+    """Compare gradients: ours with jax.grad and torch on one MNIST batch, those of your own rule, or of a whole model.
 
     For example: pullback parity --rule my_ops:rule --reference my_ops:plain --args my_ops:args --html page.html
+
+    Or, layer by layer: pullback parity --model my_port:port --original my_port:net --inputs my_port:example
 
     Exit code: 0 all agree, 1 something differs, 2 usage or something missing, 3 something could not be judged.
     """
@@ -190,32 +198,19 @@ def parity(
             report, save_capsule = check_rule(rule, reference, torch, args or "", options)
             if not report.ok:
                 save = partial(save_run, save_capsule, capsule_file or Path(CAPSULE), asked=capsule_file is not None)
+        elif model is not None:
+            report = models.check_model_named(model, given)
         else:
             given = {name: value for name, value in given.items() if not name.endswith(("_file", "timeout"))}
             many = [given.pop(name, None) for name in ("coordinator", "num_processes", "process_id", "detect")]
             report = _check_mnist(given, *many)
     with time_limit(timeout):
         deliver(report, json_file, html_file, save)
-    if report.ok and rule is None and replay_file is None and sys.stdout.isatty():
+    if report.ok and rule is model is replay_file is None and sys.stdout.isatty():
         typer.echo(
             "To check a gradient of your own: pullback parity --rule MODULE:FUNCTION --args MODULE:NAME", err=True
         )
     raise typer.Exit(report.exit_code)
-
-
-@contextlib.contextmanager
-def no_way_round() -> Iterator[None]:
-    """What the libraries refuse is one sentence. What the user's code raises that is no Exception is no exit code."""
-    try:
-        yield
-    except (ConnectionError, DataError, ImportError, NotImplementedError, TypeError, ValueError) as error:
-        refuse(error)
-    except (Ended, Exception, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        from pullback.parity.verdict.finding import first_line
-
-        refuse(f"the code under test raised {first_line(error)}, so nothing is judged")
 
 
 def _check_mnist(

@@ -15,9 +15,10 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from pullback.data import SampleDataWarning
+from pullback.data import DataError, SampleDataWarning
 from pullback.files import cannot_be_written
 from pullback.names import printable
+from pullback.signals import Ended
 
 from .ending import COULD_NOT_RUN, print_no_more, say
 from .watching import tell
@@ -112,3 +113,18 @@ def plain_notes() -> Iterator[None]:
                 else:
                     text = warnings.formatwarning(warning.message, warning.category, warning.filename, warning.lineno)
                     typer.echo(text, err=True)
+
+
+@contextlib.contextmanager
+def no_way_round() -> Iterator[None]:
+    """What the libraries refuse is one sentence. What the user's code raises that is no Exception is no exit code."""
+    try:
+        yield
+    except (ConnectionError, DataError, ImportError, NotImplementedError, TypeError, ValueError) as error:
+        refuse(error)
+    except (Ended, Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        from pullback.parity.verdict.finding import first_line
+
+        refuse(f"the code under test raised {first_line(error)}, so nothing is judged")

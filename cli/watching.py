@@ -20,7 +20,7 @@ from pullback.names import printable
 from .descendants import descendants, end, send
 from .ending import COULD_NOT_RUN, say
 
-OPTIONS = ("--rule", "--replay", "--timeout")
+OPTIONS = ("--rule", "--model", "--replay", "--timeout")
 GRACE = 3.0  # seconds, from asking a process to end to ending it
 POLL = 0.05  # seconds
 

@@ -7,8 +7,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ..case.torch_arrays import to_numpy, to_torch, torch
+from .calls import in_a_line
+from .inputs import shapes_of
 from .marks import LOSS, STATISTICS, Place
-from .recording import Recording, marked, tensors, watch
+from .recording import Recording, marked, watch
+from .refused import refuse_what_cannot_be_run
+from .tensors import leaves
 from .unrolled import unroll
 
 Cotangents: TypeAlias = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
@@ -28,8 +32,7 @@ class Original:
     """A copy of the module in float64, with dropout off and nothing written in place."""
 
     def __init__(self, module: Any):
-        if not isinstance(module, torch.nn.Module):
-            raise TypeError(f"original must be a torch.nn.Module; got {type(module).__name__}")
+        refuse_what_cannot_be_run(module)
         self.module = copy.deepcopy(module).cpu()
         self.aliases = unroll(self.module)
         """Names that were made for parameters of LSTMs and the like -> the user's names of them."""
@@ -74,7 +77,7 @@ class Original:
 
         loss: a function of the module's output, whose value is the output then.
         """
-        recording = Recording()
+        recording, y = Recording(), None
         tensors = [_input(x) for x in inputs]
         hooks = [handle for path, part in self.parts.items() for handle in watch(path, part, recording)]
         try:
@@ -84,13 +87,20 @@ class Original:
                     y = loss(marked(y, recording, Place(LOSS, "in", 0)))
                     y = marked(y, recording, Place(LOSS, "out", 0))
                     recording.order.append((LOSS, 0))
+        except Exception as error:
+            self._note_what_raised(error, recording, inputs)
+            cotangents = None
         finally:
             for handle in hooks:
                 handle.remove()
         self._note_statistics(recording)
         if cotangents is not None:
-            _backward(y, cotangents)
-            recording.grads = _grads(self.module)
+            try:
+                _backward(y, cotangents)
+            except Exception as error:
+                recording.raised_on_the_way_back = in_a_line(error)
+            none = {name: np.zeros(p.shape) for name, p in self.module.named_parameters(remove_duplicate=False)}
+            recording.grads = none | _grads(self.module)
             self.module.zero_grad(set_to_none=True)
         self._put_back()
         return recording
@@ -119,6 +129,21 @@ class Original:
             found.append(Trained(before, grads, _copied(_state(module)), settings))
         return found
 
+    def _note_what_raised(self, error: Exception, recording: Recording, inputs: Sequence[np.ndarray]) -> None:
+        """Raises ValueError where no layer had ended."""
+        path = recording.begun[-1] if recording.begun else ""
+        kind = LOSS if path == LOSS else self.kind(path)
+        said = f"{path or 'the model itself'} ({kind}) raised {in_a_line(error)}"
+        if not recording.order:
+            others = "Where it takes other inputs than the port, give it original_inputs."
+            shapes = shapes_of(inputs)
+            raise ValueError(
+                f"the original cannot be called with inputs of shape {shapes}: {said}. {others}"
+            ) from error
+        recording.raised = said
+        called = {path for path, _ in recording.order}
+        recording.order += [(path, 0) for path in self.parts if path not in called]  # their weights are there
+
     def _note_statistics(self, recording: Recording) -> None:
         """Notes what a batch norm in train mode made of its running statistics."""
         for path, part in self.parts.items():
@@ -135,7 +160,7 @@ class Original:
 
 
 def _backward(y: Any, cotangents: Cotangents) -> None:
-    floats = [leaf for leaf in tensors(y) if leaf.is_floating_point() and leaf.requires_grad]
+    floats = [leaf for leaf in leaves(y) if leaf.is_floating_point() and leaf.requires_grad]
     bars = [to_torch(np.asarray(bar, np.float64)) for bar in cotangents([to_numpy(leaf) for leaf in floats])]
     torch.autograd.backward(floats, bars)
 

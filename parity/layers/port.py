@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from .calls import Calls
 from .marks import LOSS, STATISTICS, mark
 from .trees import flattened, nested
+from .variables import plain, variables_of
 
 PATH = "_path_in_the_port"
 """An attribute of the modules of an nnx port while it runs."""
@@ -42,11 +44,21 @@ class Port:
 
 
 def take_apart(port: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Port:
-    """The port of any kind that is understood. Raises TypeError for what is none of them."""
+    """The port of any kind that is understood. Raises TypeError for what is none of them, or has no values."""
+    taken = _taken_apart(port, inputs, kwargs)
+    for name, value in taken.params.items():
+        if isinstance(value, jax.ShapeDtypeStruct):
+            raise TypeError(f"{name} of the port is a shape without values: make the port, or give it zeros")
+    return taken
+
+
+def _taken_apart(port: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Port:
     nn, nnx = _loaded("flax.linen"), _loaded("flax.nnx")
     equinox = _loaded("equinox")
     is_pair = isinstance(port, tuple) and len(port) == 2
     module, values = port if is_pair else (port, None)
+    if isinstance(module, type):
+        raise TypeError(f"port is the class {module.__name__}, and no model yet: make one, {module.__name__}(...)")
     if nn is not None and isinstance(module, nn.Module):
         return _linen(nn, module, values, inputs, kwargs)
     if nnx is not None and isinstance(module, nnx.Module):
@@ -60,7 +72,9 @@ def take_apart(port: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
         "a flax module, an equinox module, (flax module, its variables), (equinox module, its state) "
         "or (function, its parameters)"
     )
-    raise TypeError(f"port must be {known}; got {_described(port)}")
+    missing = [name for name in ("flax", "equinox") if importlib.util.find_spec(name) is None]
+    install = f". Not installed here: {' and '.join(missing)} (pip install {' '.join(missing)})" if missing else ""
+    raise TypeError(f"port must be {known}; got {_described(port)}{install}")
 
 
 def _described(port: Any) -> str:
@@ -80,9 +94,7 @@ def _linen(nn: Any, module: Any, variables: Any, inputs: Any, kwargs: Any) -> Po
     if module.scope is not None:
         module, bound = module.unbind()
         variables, given = (bound, True) if variables is None else (variables, True)
-    if variables is None:
-        variables = module.init(jax.random.key(0), *inputs, **kwargs)
-    tree = {name: _plain(part) for name, part in dict(variables).items()}
+    tree = variables_of(nn, module, variables, inputs, kwargs)
     params = flattened(tree.get("params", {}))
     state = {name: part for name, part in tree.items() if name != "params"}
     frozen = flattened(state)
@@ -98,7 +110,7 @@ def _linen(nn: Any, module: Any, variables: Any, inputs: Any, kwargs: Any) -> Po
             rebuilt[name] = part
         with nn.intercept_methods(interceptor):
             y, updated = module.apply(rebuilt, *args, mutable=list(state), **kwargs)
-        _mark_statistics(calls, flattened(_plain(updated.get("batch_stats", {}))))
+        _mark_statistics(calls, flattened(plain(updated.get("batch_stats", {}))))
         return y
 
     kinds = {name.partition(".")[2]: name.partition(".")[0] for name in frozen}
@@ -238,10 +250,3 @@ def _mark_statistics(calls: Calls, updated: dict[str, Any]) -> None:
 
 def _names(kind: type) -> set[str]:
     return {name for base in kind.__mro__ if base is not object for name in vars(base)}
-
-
-def _plain(tree: Any) -> Any:
-    """Dicts and arrays, of what flax may have wrapped them in."""
-    if isinstance(tree, Mapping):
-        return {name: _plain(part) for name, part in tree.items()}
-    return getattr(tree, "value", tree)

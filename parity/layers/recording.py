@@ -1,7 +1,6 @@
 """What passes the layers of a torch module: hooks mark each layer's inputs and outputs, and their values are kept."""
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from ..case.torch_arrays import to_numpy, torch
 from .marks import Place
+from .tensors import mapped
 
 
 @dataclass
@@ -17,10 +17,18 @@ class Recording:
 
     values: dict[Place, np.ndarray] = field(default_factory=dict)
     """Each value, and each cotangent (`place.backward`)."""
+    tracked: set[Place] = field(default_factory=set)
+    """Those of the values that torch differentiates; a cotangent that did not come is 0."""
     order: list[tuple[str, int]] = field(default_factory=list)
     """The calls of layers, in the order in which they ended: path and number."""
+    begun: list[str] = field(default_factory=list)
+    """The layers that have begun and not ended; once it is done, those that raised, the innermost last."""
+    raised: str = ""
+    """What a layer raised midway: there is nothing of what comes after it."""
+    raised_on_the_way_back: str = ""
+    """What torch raised there."""
     grads: dict[str, np.ndarray] = field(default_factory=dict)
-    """The gradient of each parameter that has one."""
+    """The gradient of each parameter; 0 where none reaches it."""
     recent: deque[np.ndarray] = field(default_factory=lambda: deque(maxlen=4))
     """The arrays that were kept last: what leaves a layer is mostly what enters the next one, and its container's."""
 
@@ -32,6 +40,13 @@ class Recording:
             kept = values.copy()
             self.recent.append(kept)
         self.values[place] = kept
+
+    def cotangent(self, place: Place) -> np.ndarray | None:
+        """What came back at a place, 0 where the original stops gradients; None where it differentiates nothing."""
+        forward = place._replace(backward=False)
+        if place in self.values or forward not in self.tracked:
+            return self.values.get(place)
+        return np.zeros(self.values[forward].shape)
 
     def leaves(self, path: str, role: str, call: int) -> list[Place]:
         """The places of a layer's inputs or outputs, in order."""
@@ -67,10 +82,12 @@ def watch(path: str, part: Any, recording: Recording) -> list[Any]:
     def before(_: Any, args: Any, kwargs: Any) -> Any:
         call = sum(place == path for place, _ in recording.order) + len(begun)
         begun.append(call)
+        recording.begun.append(path)
         return marked((args, kwargs), recording, Place(path, "in", 0, call))
 
     def after(_: Any, args: Any, y: Any) -> Any:
         call = begun.pop()
+        recording.begun.pop()
         recording.order.append((path, call))
         return marked(y, recording, Place(path, "out", 0, call))
 
@@ -84,35 +101,11 @@ def marked(tree: Any, recording: Recording, first: Place) -> Any:
         if id(x) not in seen:
             place = first._replace(leaf=len(seen))
             recording.keep(place, x)
-            marked = _Mark.apply(x, recording, place) if x.is_floating_point() and x.requires_grad else x
-            seen[id(x)] = x, marked
+            passed = x
+            if x.is_floating_point() and x.requires_grad:
+                recording.tracked.add(place)
+                passed = _Mark.apply(x, recording, place)
+            seen[id(x)] = x, passed
         return seen[id(x)][1]
 
-    return _mapped(tree, each)
-
-
-def _mapped(tree: Any, each: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """The tree with its tensors replaced; what is neither tensor, tuple, list nor dict is let be."""
-    if isinstance(tree, torch.Tensor):
-        return each(tree)
-    if isinstance(tree, dict):
-        in_order = sorted(tree) if all(isinstance(name, str) for name in tree) else tree  # as jax orders them
-        found = {name: _mapped(tree[name], each) for name in in_order}
-        mapped = {name: found[name] for name in tree}
-        return mapped if type(tree) is dict else type(tree)(**mapped)
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*[_mapped(part, each) for part in tree])
-    if isinstance(tree, (tuple, list)):
-        return type(tree)(_mapped(part, each) for part in tree)
-    return tree
-
-
-def tensors(tree: Any) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-
-    def note(x: torch.Tensor) -> torch.Tensor:
-        found.append(x)
-        return x
-
-    _mapped(tree, note)
-    return found
+    return mapped(tree, each)

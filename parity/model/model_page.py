@@ -69,6 +69,7 @@ def _tree(report: "ModelReport") -> str:
         cells = [
             _text(report.classes.get(path, "")),
             _text(report.pairs.get(path, "none")) or "the model",
+            _text(report.original_classes.get(report.pairs.get(path, "-"), "")),
             _mark(step for step in exact if not step.place.backward),
             _mark(step for step in exact if step.place.backward),
             _bar([step for step in steps if step.dtype != "float64"]),
@@ -80,6 +81,7 @@ def _tree(report: "ModelReport") -> str:
         "layer of the port",
         "class",
         "layer of the original",
+        "its class",
         "forward",
         "backward",
         f"{report.dtype}: bound used",

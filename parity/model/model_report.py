@@ -31,6 +31,8 @@ class Step:
     """The port's value there."""
     original: float
     """The original's."""
+    zero: bool = False
+    """Whether all of the port's array is 0."""
 
     @property
     def ok(self) -> bool:
@@ -57,18 +59,44 @@ class Divergence(NamedTuple):
     """The last layer before it whose output agrees, where it is an input that differs: the error lies between them."""
     hint: str
     """What it looks like, or ""."""
+    kinds: tuple[str, str] = ("", "")
+    """The class of the layer in the port, and in the original."""
+    other: str = ""
+    """The layer of the original."""
+    calls: int = 1
+    """How often the port calls that layer."""
+
+    @property
+    def layer(self) -> str:
+        """`fc1 (Dense; in the original linear1, a Linear; call 2 of 3)`."""
+        ours, theirs = self.kinds
+        told = [ours] if self.path else []
+        if theirs and self.path:
+            told.append(f"in the original {self.other or 'the model itself'}, a {theirs}")
+        if self.calls > 1:
+            told.append(f"call {self.step.place.call + 1} of {self.calls}")
+        return (self.path or "the model itself") + (f" ({'; '.join(told)})" if any(told) else "")
 
     def __str__(self) -> str:
         step = self.step
         way = "backward" if step.place.backward else "forward"
-        off = f"{step.deviation.max_abs:.2g} off ({step.deviation.relative:.1g} of the largest)"
+        share = f"{step.deviation.relative:.1g} of the largest"
+        share = share if np.isfinite(step.deviation.relative) else "the original's is 0 everywhere"
+        off = f"{step.deviation.max_abs:.2g} off ({share})"
         if not np.isfinite(step.deviation.max_abs):
             off = f"wrong ({step.deviation.problem})"
         where = f" at [{', '.join(map(str, step.index))}]" if step.index else ""
-        text = f"{self.path or 'the model itself'}, {way}: its {step.what} is {off}{where}"
+        text = f"{self.layer}, {way}: its {step.what} is {off}{where}"
+        if str(step.deviation.problem).startswith("raised "):
+            return text.partition(" its ")[0] + f" it {step.deviation.problem}."
         text += "." if np.isnan(step.port) else f": {step.port:.9g} in the port, {step.original:.9g} in the original."
         if step.place.role == "in" and not step.place.backward:
-            agrees = f"The output of {self.before} agrees" if self.before else "The inputs of the model are the same"
+            again = f"Its output in call {step.place.call} agrees" if self.before == self.path else ""
+            agrees = (
+                again or f"The output of {self.before} agrees"
+                if self.before
+                else "The inputs of the model are the same"
+            )
             text += f" {agrees}, so the error lies between them."
         elif step.place.role in ("out", *STATISTICS.values()) and not step.place.backward:
             text += " Its input agrees."
@@ -105,6 +133,8 @@ class ModelReport:
     """What differs by a convention of the port's library, and is no mistake of the port."""
     dtype: str = "float32"
     """The port's own arithmetic."""
+    original_classes: dict[str, str] = field(default_factory=dict)
+    """Layer of the original -> the name of its class, of those that have a counterpart."""
 
     @property
     def first_divergence(self) -> Divergence | None:
@@ -118,7 +148,14 @@ class ModelReport:
                 break
             if other.place.role == "out" and not other.place.backward and other.dtype == step.dtype:
                 before = other.place.path
-        return Divergence(step.place.path, step, before, self.hints.get(step.place, ""))
+        path = step.place.path
+        other = self.pairs.get(path, "")
+        kinds = self.classes.get(path, ""), self.original_classes.get(other, "") if path in self.pairs else ""
+        called = [
+            each.place.call for each in self.steps if each.place.path == path and each.place.role in ("in", "out")
+        ]
+        calls = 1 + max(called, default=0)
+        return Divergence(path, step, before, self.hints.get(step.place, ""), kinds, other, calls)
 
     @property
     def output_compared(self) -> bool:
@@ -180,26 +217,37 @@ class ModelReport:
                 "framework": self.framework,
                 "first_divergence": None
                 if first is None
-                else {"path": first.path, "text": str(first), "hint": first.hint},
+                else {
+                    **_plain(first.step),
+                    "class": first.kinds[0],
+                    "original_path": first.other,
+                    "original_class": first.kinds[1],
+                    "calls": first.calls,
+                    "output_agrees_of": first.before,
+                    "text": str(first),
+                    "hint": first.hint,
+                },
                 "pairs": self.pairs,
+                "classes": {"port": self.classes, "original": self.original_classes},
                 "unmapped": self.unmapped,
                 "weights_differ": self.weights_differ,
                 "notes": self.notes,
-                "steps": [
-                    {
-                        "path": step.place.path,
-                        "what": step.what,
-                        "call": step.place.call,
-                        "dtype": step.dtype,
-                        "ok": step.ok,
-                        "problem": step.deviation.problem,
-                        "max_abs": step.deviation.max_abs,
-                        "bound_used": step.deviation.budget,
-                        "index": list(step.index),
-                        "port": step.port,
-                        "original": step.original,
-                    }
-                    for step in self.steps
-                ],
+                "steps": [_plain(step) for step in self.steps],
             }
         )
+
+
+def _plain(step: Step) -> dict[str, Any]:
+    return {
+        "path": step.place.path,
+        "what": step.what,
+        "call": step.place.call,
+        "dtype": step.dtype,
+        "ok": step.ok,
+        "problem": step.deviation.problem,
+        "max_abs": step.deviation.max_abs,
+        "bound_used": step.deviation.budget,
+        "index": list(step.index),
+        "port": step.port,
+        "original": step.original,
+    }

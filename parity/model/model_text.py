@@ -22,7 +22,9 @@ def lines(report: "ModelReport", width: int) -> Iterator[Line]:
 
 def _lines(report: "ModelReport", width: int) -> Iterator[Line]:
     yield Line("pullback check_model", "bold")
-    yield from _hung("  port        ", f"{report.classes['']} ({report.framework}), {len(report.order)} layers", width)
+    yield from _hung(
+        "  port        ", f"{report.classes['']} ({report.framework}), {_counted(len(report.order), 'layer')}", width
+    )
     yield from _hung("  original    ", f"{report.original} (torch), in float64", width)
     yield from _hung("  weights     ", _weights(report), width)
     for side in ("port", "original"):
@@ -37,7 +39,8 @@ def _lines(report: "ModelReport", width: int) -> Iterator[Line]:
     yield from _hung("", how_to_read(report), width)
     yield Line("")
     tree = _tree(report)
-    yield from (tree if tree.width <= width else tree.without(("class",))).lines(width)
+    fewer = (tree, tree.without(("its class",)), tree.without(("class", "its class")))
+    yield from next((each for each in fewer if each.width <= width), fewer[-1]).lines(width)
     yield Line("")
     yield Line(verdict(report), "bold green" if report.ok else "bold red")
 
@@ -64,7 +67,12 @@ def verdict(report: "ModelReport") -> str:
     if any(report.unmapped.values()):
         return "NOT JUDGED: what was compared agrees, and parameters that only one side has were not compared."
     but = ", but for what the note says" if report.notes else ""
-    return f"PASS: {len(report.pairs)} layers, {len(report.steps)} comparisons: the port agrees with the original{but}."
+    counted = f"{_counted(len(report.pairs), 'layer')}, {_counted(len(report.steps), 'comparison')}"
+    return f"PASS: {counted}: the port agrees with the original{but}."
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _at(step: "Step") -> str:
@@ -100,13 +108,13 @@ def _tree(report: "ModelReport") -> Grid:
         )
         depth = path.count(".") + 1 if path else 0
         name = "  " * depth + (path.rpartition(".")[2] or "the model")
-        rows.append(
-            (name, report.classes.get(path, ""), report.pairs.get(path, "") or "-" * (path not in report.pairs), *marks)
-        )
+        other = report.pairs.get(path)
+        there = ("-", "") if other is None else (other, report.original_classes.get(other, ""))
+        rows.append((name, report.classes.get(path, ""), *there, *marks))
         styles.append("red" if any(not step.ok for step in steps) else "")
-    titles = ("layer of the port", "class", "layer of the original", "forward", report.dtype, "backward")
+    titles = ("layer of the port", "class", "layer of the original", "its class", "forward", report.dtype, "backward")
     columns = [
-        Column(title, [row[i] for row in rows], right=i == 4, least=24 * (i == 2)) for i, title in enumerate(titles)
+        Column(title, [row[i] for row in rows], right=i == 5, least=24 * (i == 2)) for i, title in enumerate(titles)
     ]
     return Grid(columns, styles, gap=2)
 

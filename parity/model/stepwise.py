@@ -134,19 +134,19 @@ class Trace:
         for place in places:
             met = walk.met[place]
             if (want := self._align.known(place)) is not None:
-                steps.append(_step(place, "float64", met.value, want, _allowed(met, want)))
+                steps.append(compared(place, "float64", met.value, want, allowed(met, want)))
             elif place in self._align.unfit:
                 problem = f"its shape is {met.value.shape}, and the original's {self._align.unfit[place]}"
                 steps.append(Step(place, "float64", Deviation(problem=problem), (), np.nan, np.nan))
         for place, met in self._of_parameters(walk, piece).items():
             want = self._wanted[place]
-            steps.append(_step(place, "float64", met.value, want, _allowed(met, want)))
+            steps.append(compared(place, "float64", met.value, want, allowed(met, want)))
         return steps
 
     def _by_convention(self, place: Place, met: Met) -> Step | None:
         """The step that agrees with the convention of the port's library; None where it has none or differs from it."""
         kept = by_convention(self._both, place)
-        step = None if kept is None else _step(place, "float64", met.value, kept, _allowed(met, kept))
+        step = None if kept is None else compared(place, "float64", met.value, kept, allowed(met, kept))
         return step if step is not None and step.ok else None
 
     def _steps_in_dtype(self, piece: Piece, exact: Walk, places: Sequence[Place]) -> list[Step]:
@@ -162,7 +162,7 @@ class Trace:
         pairs = {place: (got.met[place], want.met[place]) for place in places if place in forced}
         ours, bounded = self._of_parameters(got, piece), self._of_parameters(want, piece)
         pairs |= {place: (ours[place], bounded[place]) for place in ours}
-        return [_step(place, self._dtype.name, g.value, w.value, w.error) for place, (g, w) in pairs.items()]
+        return [compared(place, self._dtype.name, g.value, w.value, w.error) for place, (g, w) in pairs.items()]
 
     def _of_parameters(self, walk: Walk, piece: Piece) -> dict[Place, Met]:
         """The gradients of parameters among a piece's outputs, those that the original has too."""
@@ -179,18 +179,19 @@ def _phase(step: Step) -> int:
     return place.backward + (place.backward and place.role not in ("in", "out"))
 
 
-def _allowed(met: Met, want: np.ndarray) -> np.ndarray:
+def allowed(met: Met, want: np.ndarray) -> np.ndarray:
     """In float64: both sides round, and both may have typed constants and approximations."""
     return 2 * met.error + APPROXIMATED * np.max(np.abs(want), initial=0, where=np.isfinite(want))
 
 
-def _step(place: Place, dtype: str, got: Any, want: Any, bound: Any) -> Step:
+def compared(place: Place, dtype: str, got: Any, want: Any, bound: Any) -> Step:
+    """The step that compares `got`, of the port, with `want`."""
     bound = np.zeros(want.shape) if want.dtype.kind in "bui" else bound
     deviation = deviation_of(got, want, bound, got.dtype)
     index = deviation.index if deviation.problem is None else deviation.budget_index
     alike = got.shape == want.shape and got.size
     values = (float(got[index]), float(want[index])) if alike else (np.nan, np.nan)
-    return Step(place, dtype, deviation, index, *values)
+    return Step(place, dtype, deviation, index, *values, zero=not np.any(got))
 
 
 def _widened(value: Any) -> np.ndarray | None:

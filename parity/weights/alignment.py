@@ -77,4 +77,5 @@ class Alignment:
         if order and ours != theirs:
             return None  # h and c may be one array of zeros: which is which is not known then
         leaf = min(order[place.leaf] if place.leaf < len(order) else place.leaf, theirs - 1)
-        return self._recording.values.get(place._replace(path=other, leaf=leaf))
+        there = place._replace(path=other, leaf=leaf)
+        return self._recording.cotangent(there) if place.backward else self._recording.values.get(there)

@@ -1,8 +1,9 @@
 """Which layer and which parameter of the port is which of the original's, and the values that this gives the port."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from ..layers.calls import Calls
 from ..layers.marks import LOSS
 from ..layers.port import Port
 from .loose import Blocks, loose_fits
+from .own_layout import Layouts, given_layouts, likely_arrays
 from .pairing import Unit, containers, kind_of, paired
 from .parameters import LAYOUTS, Source, in_the_ports_layout
 
@@ -26,8 +28,8 @@ COUNTERS = ("num_batches_tracked",)
 class Counterparts:
     """The pairs of layers and parameters.
 
-    keep: whether the port's values stay; else it gets the original's. Raises ValueError, with both lists, where they
-    cannot be carried over.
+    keep: whether the port's values stay; else it gets the original's. layout: the user's own layouts. Raises
+    ValueError, with both lists, where values cannot be carried over.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Counterparts:
         recording: "Recording",
         match: Mapping[str, str],
         keep: bool,
+        layout: Layouts = MappingProxyType({}),
     ):
         self.port, self.calls, self.original, self.recording = port, calls, original, recording
         self.layers = {called.path: called for called in calls.ended}
@@ -46,7 +49,7 @@ class Counterparts:
         self.state = original.state
         self.pairs = self._pairs(match, [path for path, _ in recording.order])
         """Layer of the port -> layer of the original."""
-        self.sources, self.unmapped = self._sources(match)
+        self.sources, self.unmapped = self._sources(match, layout)
         self.params = dict(port.params) if keep else self._with_the_originals()
         """The parameters that the port is run with."""
         self.differing = self._differing() if keep else []
@@ -64,13 +67,16 @@ class Counterparts:
         names = [name for name in self.state if name.rpartition(".")[2] not in COUNTERS]
         return {name: self.state[name] for name in names if name not in self.original.aliases}
 
-    def _sources(self, match: Mapping[str, str]) -> tuple[dict[str, Source], tuple[list[str], list[str]]]:
+    def _sources(
+        self, match: Mapping[str, str], layout: Layouts
+    ) -> tuple[dict[str, Source], tuple[list[str], list[str]]]:
         """How each parameter of the port comes from the original's, and what only one side has."""
-        found: dict[str, Source] = {}
-        used: set[str] = set()
+        given = given_layouts(layout, self.port.params, self.state, self._likely(match))
+        found: dict[str, Source] = {name: each.source for name, each in given.items()}
+        used: set[str] = {each.name for each in given.values()}
         for name, value in self.port.params.items():
             path = self.owner(name)
-            if path is not None:
+            if path is not None and name not in found:
                 other, layer = self.pairs[path], self.layers[path].settings
                 source = self._by_layout(self.kinds[path], other, _within(name, path), np.shape(value), layer)
                 if source(self.state, True) is not None:
@@ -102,6 +108,9 @@ class Counterparts:
         own = () if self.port.given else (path for path, kind in kinds.items() if kind in LAYOUTS)
         return {path for path in paired if kinds.get(path)} | set(own)
 
+    def _likely(self, match: Mapping[str, str]) -> Callable[[str], list[str]]:
+        return lambda name: likely_arrays(name, match, self.owner(name), self.pairs)
+
     def gradient(self, name: str) -> np.ndarray | None:
         """The original's gradient of a parameter of the port."""
         return self.sources[name](self.recording.grads, False) if name in self.sources else None
@@ -117,7 +126,7 @@ class Counterparts:
 
     def _with_the_originals(self) -> dict[str, Any]:
         ours, theirs = self.unmapped
-        if ours:
+        if ours and self.calls.raised is None:
             raise ValueError(
                 "the original's weights cannot be carried over whole. Only the port has "
                 f"{', '.join(ours)}. Only the original has {', '.join(theirs) or 'nothing'}. Say which layers "
@@ -125,7 +134,8 @@ class Counterparts:
                 'values and weights="port".'
             )
         values = {name: source(self.state, True) for name, source in self.sources.items()}
-        return {name: jnp.asarray(values[name], jnp.asarray(v).dtype) for name, v in self.port.params.items()}
+        own = self.port.params.items()
+        return {name: jnp.asarray(values.get(name, v), jnp.asarray(v).dtype) for name, v in own}
 
     def _differing(self) -> list[str]:
         """Parameters of the port that are not the original's, rounded to their dtype."""

@@ -159,6 +159,7 @@ def test_the_worker_ends_with_its_watcher():
     [
         (["parity", "--rule", "a:b"], True),
         (["parity", "--rule=a:b"], True),
+        (["parity", "--model", "a:b"], True),
         (["parity", "--replay", "x.npz"], True),
         (["parity", "--timeout", "3"], True),
         (["parity"], False),

@@ -32,13 +32,13 @@ def test_parity_with_the_lessons_own():
     # Half is no argument here. At exactly 0 torch's clamp_min has the derivative 1 (from torch 2.14 on 0), and the
     # lesson's gradient by hand 0, as ours: no zeros, and the report says so if there they differ.
     at_zero = torch.zeros((), requires_grad=True)
-    at_zero.clamp_min(0.0).backward()
+    (slope,) = torch.autograd.grad(at_zero.clamp_min(0.0), at_zero)
     report = parity.check(
         shifted_relu, gates()[2:], reference=lambda x: jax.nn.relu(x) - 0.5, torch=lambda x: x.clamp_min(0.0) - 0.5
     )
     report.raise_if_failed()
     noted = [f.text for f in report.findings if f.check == "kinks" and f.about == "x = 0"]
-    assert len(noted) == int(at_zero.grad != 0)
+    assert len(noted) == int(slope != 0)
     assert all(text.startswith("gradient rule 0, reference 0, torch ") for text in noted)
 
 

@@ -6,6 +6,7 @@ from pullback.parity.layers.original import Original
 from pullback.parity.layers.recording import Recording
 
 X = torch.arange(6.0, dtype=torch.float64).reshape(2, 3)
+BAR, OUT = np.full((2, 3), 2.0), Place("a", "out", 0)
 FIRST, SECOND = Place("a", "out", 0), Place("b", "in", 0)
 
 
@@ -30,3 +31,16 @@ def test_a_layers_output_and_the_next_ones_input_share_their_memory(nets):
     for backward in (False, True):
         end, beginning = Place("0", "out", 0, 0, backward), Place("1", "in", 0, 0, backward)
         assert recording.values[end] is recording.values[beginning]
+
+
+def test_the_places_of_a_call_are_in_order():
+    places = [OUT, Place("a", "out", 1), Place("a", "out", 0, 1)]
+    recording = Recording(dict.fromkeys(reversed(places), X.numpy()))
+    assert recording.leaves("a", "out", 0) == places[:2] and recording.leaves("a", "in", 0) == []
+
+
+def test_a_cotangent_that_did_not_come_is_0_where_torch_differentiates():
+    back = OUT._replace(backward=True)
+    assert Recording({OUT: X.numpy()}).cotangent(back) is None
+    np.testing.assert_array_equal(Recording({OUT: X.numpy()}, {OUT}).cotangent(back), np.zeros((2, 3)))
+    np.testing.assert_array_equal(Recording({OUT: X.numpy(), back: BAR}, {OUT}).cotangent(back), BAR)

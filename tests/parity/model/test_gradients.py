@@ -7,7 +7,7 @@ from pullback.parity.layers.port import take_apart
 from pullback.parity.model.gradients import with_gradients
 
 X = np.arange(3, dtype=np.float32)
-PARAMS = {"w": np.float32([1, 2, 3]), "b": np.float32([4, 5, 6])}
+PARAMS = {"w": np.asarray([1, 2, 3], np.float32), "b": np.asarray([4, 5, 6], np.float32)}
 
 
 def affine(params, x, ids):

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from pullback.parity.layers.marks import Place
+from pullback.parity.layers.recording import Recording
 from pullback.parity.weights.alignment import Alignment
 
 X = np.arange(24.0).reshape(2, 3, 4)
@@ -10,7 +11,8 @@ X = np.arange(24.0).reshape(2, 3, 4)
 
 def alignment(values, ours=1, kind="linear", framework="flax linen"):
     leaves = [place for place in values if not place.backward]
-    recording = SimpleNamespace(values=values, leaves=lambda path, role, call: [p for p in leaves if p.role == role])
+    recording = Recording(values)
+    recording.leaves = lambda path, role, call: [p for p in leaves if p.role == role]  # pyright: ignore
     called = SimpleNamespace(kind=kind, inputs=[None] * ours, outputs=[None] * ours)
     return Alignment(framework, SimpleNamespace(pairs={"a": "b"}, layers={"a": called}, kinds={"a": kind}), recording)  # pyright: ignore
 
