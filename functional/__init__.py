@@ -21,6 +21,7 @@ from .init import (
 from .layers import Layer, Lin, Mse, Relu, as_op, no_params, serial
 from .leaky_relu import leaky_relu, leaky_relu_bwd, leaky_relu_fwd
 from .lin import lin, lin_bwd, lin_fwd
+from .linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_bwd, linear_cross_entropy_fwd
 from .log_softmax import log_softmax, log_softmax_bwd, log_softmax_fwd
 from .mlp import forward_and_backward, mlp, mlp_bwd, mlp_fwd, mlp_loss
 from .mse import mse, mse_bwd, mse_fwd
@@ -58,6 +59,9 @@ __all__ = [
     "lin",
     "lin_bwd",
     "lin_fwd",
+    "linear_cross_entropy",
+    "linear_cross_entropy_bwd",
+    "linear_cross_entropy_fwd",
     "log_softmax",
     "log_softmax_bwd",
     "log_softmax_fwd",
