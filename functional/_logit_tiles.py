@@ -1,9 +1,9 @@
-"""The logits z = x @ w + b of many rows and classes, a tile of both at a time, with the rows' axis last.
+"""The logits z = x @ w + b of many rows and classes, a tile of both at a time.
 
-    forward     z = w_tile^T x_tile^T + b        peak, total, at_label: running, from one tile of classes to the next
-                total = sum over classes of exp(z - peak)        logsumexp = peak + log(total)
-    backward    z_bar = row_bar (exp(z - logsumexp) - targ)
-                x_bar_tile += z_bar^T w_tile^T        w_bar_tile^T += z_bar x_tile        b_bar_tile += z_bar over rows
+    forward     z = x_tile @ w_tile + b_tile        peak, total, at_label: running, from one tile of classes to the next
+                total = sum over classes of exp(z - peak)                logsumexp = peak + log(total)
+    backward    z_bar = row_bar (exp(z - logsumexp) - targ)              x_bar_tile += z_bar @ w_tile^T
+                w_bar_tile += x_tile^T @ z_bar                           b_bar_tile += z_bar summed over its rows
 
 Forward takes a tile of rows through all classes. Backward takes a tile of classes through all rows, so that w_bar is
 written once, and x_bar is added up. The last tile of an axis begins early enough to be as large as the others; what an
@@ -95,9 +95,9 @@ def _cleared(rows: Rows) -> Array:
 
 
 def _logits(x: Array, w: Array, b: Array | None) -> Array:
-    """`[classes, rows]` of a tile, in the accumulator's dtype."""
-    z = dot(w, x, 0, 1)
-    return z if b is None else z + b.astype(z.dtype)[:, None]
+    """`[rows, classes]` of a tile, in the accumulator's dtype."""
+    z = dot(x, w, 1, 0)
+    return z if b is None else z + b.astype(z.dtype)[None]
 
 
 def row_sums(rows: Rows, w: Array, b: Array | None, tiling: Tiling, *, all_logits: bool) -> RowSums:
@@ -108,14 +108,14 @@ def row_sums(rows: Rows, w: Array, b: Array | None, tiling: Tiling, *, all_logit
     def with_tile(sums: RowSums, tile: Array, x: Array, labels: Array) -> RowSums:
         start, new = _place(tile, tiling.classes, classes)
         z = _logits(x, *_slice_of_classes(w, b, start, tiling.classes))
-        z_new = jnp.where(new[:, None], z, -jnp.inf)
+        z_new = jnp.where(new[None], z, -jnp.inf)
         # The results do not depend on the peak, and so their derivatives take it for a constant.
-        peak = lax.stop_gradient(jnp.maximum(sums.peak, jnp.max(z_new, axis=0)))
-        total = sums.total * jnp.exp(sums.peak - peak) + jnp.sum(jnp.exp(z_new - peak), axis=0)
+        peak = lax.stop_gradient(jnp.maximum(sums.peak, jnp.max(z_new, axis=1)))
+        total = sums.total * jnp.exp(sums.peak - peak) + jnp.sum(jnp.exp(z_new - peak[:, None]), axis=1)
         here = (labels >= tile * tiling.classes) & (labels < start + tiling.classes)
-        index = jnp.clip(labels - start, 0, tiling.classes - 1)[None]
-        picked = jnp.take_along_axis(z, index, axis=0, mode="promise_in_bounds")[0]
-        every = None if sums.all_logits is None else sums.all_logits + jnp.sum(jnp.where(new[:, None], z, 0), axis=0)
+        index = jnp.clip(labels - start, 0, tiling.classes - 1)[:, None]
+        picked = jnp.take_along_axis(z, index, axis=1, mode="promise_in_bounds")[:, 0]
+        every = None if sums.all_logits is None else sums.all_logits + jnp.sum(jnp.where(new[None], z, 0), axis=1)
         return RowSums(peak, total, sums.at_label + jnp.where(here, picked, 0), every)
 
     def of_rows(tile: Array) -> RowSums:
@@ -147,8 +147,8 @@ def cotangents(
 ) -> tuple[Array, Array, Array | None]:
     """`(x_bar[n, fan_in], w_bar, b_bar)`, each in its primal's dtype.
 
-    logsumexp, row_bar: `[n]`, in the accumulator's dtype. targ: makes the probabilities aimed at, `[classes, rows]`, of
-    a column of classes and a row of labels. Products with z_bar are made in the accumulator's dtype: in float16 the
+    logsumexp, row_bar: `[n]`, in the accumulator's dtype. targ: makes the probabilities aimed at, `[rows, classes]`, of
+    a row of classes and a column of labels. Products with z_bar are made in the accumulator's dtype: in float16 the
     share of one class in thousands, divided by thousands of rows, would be 0.
     """
     (n, fan_in), classes, acc = rows.x.shape, w.shape[1], accumulator(w.dtype)
@@ -156,10 +156,11 @@ def cotangents(
     @jax.checkpoint
     def of_tile(part: Rows, lse: Array, bar: Array, w_tile: Array, b_tile: Array | None, class_: Array, new: Array):
         x = _cleared(part)
-        z_bar = bar * (jnp.exp(_logits(x, w_tile, b_tile) - lse) - targ(class_[:, None], part.labels))
-        z_bar = jnp.where(part.counts, z_bar, 0)
-        x_part = dot(z_bar, jnp.where(new, w_tile, 0).astype(acc), 0, 1)
-        return x_part, (dot(z_bar, x.astype(acc), 1, 0), None if b is None else jnp.sum(z_bar, axis=1))
+        probabilities = jnp.exp(_logits(x, w_tile, b_tile) - lse[:, None])
+        z_bar = bar[:, None] * (probabilities - targ(class_[None], part.labels[:, None]))
+        z_bar = jnp.where(part.counts[:, None], z_bar, 0)
+        x_part = dot(z_bar, jnp.where(new[None], w_tile, 0).astype(acc), 1, 1)
+        return x_part, (dot(x.astype(acc), z_bar, 0, 0), None if b is None else jnp.sum(z_bar, axis=0))
 
     def with_classes(bars: tuple[Array, Array, Array | None], tile: Array):
         x_bar, w_bar, b_bar = bars
@@ -175,9 +176,9 @@ def cotangents(
             x_bar = lax.dynamic_update_slice_in_dim(x_bar, x_so_far + x_part, first, 0)
             return (x_bar, jax.tree.map(jnp.add, w_and_b, more)), None
 
-        zeros = jnp.zeros((tiling.classes, fan_in), acc), None if b is None else jnp.zeros(tiling.classes, acc)
+        zeros = jnp.zeros((fan_in, tiling.classes), acc), None if b is None else jnp.zeros(tiling.classes, acc)
         (x_bar, (w_part, b_part)), _ = lax.scan(with_rows, (x_bar, zeros), jnp.arange(tiling.row_tiles))
-        w_bar = lax.dynamic_update_slice_in_dim(w_bar, w_part.T.astype(w.dtype), start, 1)
+        w_bar = lax.dynamic_update_slice_in_dim(w_bar, w_part.astype(w.dtype), start, 1)
         if b_bar is not None and b_part is not None:
             b_bar = lax.dynamic_update_slice_in_dim(b_bar, b_part.astype(b_bar.dtype), start, 0)
         return (x_bar, w_bar, b_bar), None
