@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pullback.functional import linear_cross_entropy
@@ -24,11 +24,13 @@ def test_tiles_cover_all_and_are_no_larger(n, classes, tile_bytes, itemsize):
         assert length <= size and (tiles - 1) * length < max(size, 1) <= max(tiles * length, 1)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 26), st.booleans(), st.integers(0, 99))
-def test_any_tile_counts_each_logit_once(n, classes, elements, with_b, seed):
-    """Whole numbers, and probabilities that are powers of two: all sums are exact, whatever the tiles are."""
-    rng = np.random.default_rng(seed)
+@pytest.mark.parametrize(
+    ("n", "classes", "elements", "with_b"),
+    [(5, 7, 1, True), (5, 7, 6, False), (3, 8, 4, True), (7, 3, 9, False), (4, 4, 100, True)],
+)
+def test_any_tile_counts_each_logit_once(n, classes, elements, with_b):
+    """Of whole numbers all sums are exact, whatever the tiles are."""
+    rng = np.random.default_rng(0)
     x, w, b = (np.asarray(rng.integers(-3, 4, shape), np.float32) for shape in ((n, 2), (2, classes), (classes,)))
     labels, counts = np.asarray(rng.integers(0, classes, n), np.int32), rng.random(n) < 0.8
     row_bar = np.asarray(rng.integers(-3, 4, n), np.float32)
@@ -41,7 +43,7 @@ def test_any_tile_counts_each_logit_once(n, classes, elements, with_b, seed):
     np.testing.assert_array_equal(sums.all_logits, z.sum(1))
     np.testing.assert_allclose(sums.total, np.exp(z - z.max(1, keepdims=True)).sum(1), rtol=1e-6)
     # A logsumexp of infinity: every probability is 0, and z_bar is what is aimed at, of whole numbers.
-    aim = lambda class_, label: -((class_ == label) + class_ * jnp.ones_like(label)).astype(jnp.float32)  # noqa: E731
+    aim = lambda class_, label: -jnp.where(class_ == label, class_ + 1, class_).astype(jnp.float32)  # noqa: E731
     bars = cotangents(rows, jnp.asarray(w), bias, jnp.full(n, jnp.inf), jnp.asarray(row_bar), aim, tiling)
     z_bar = ((labels[:, None] == np.arange(classes)) + np.arange(classes)) * (row_bar * counts)[:, None]
     for got, want in zip(bars, (z_bar @ w.T, x.T @ z_bar, z_bar.sum(0) if with_b else None), strict=True):
