@@ -22,7 +22,21 @@ from rich.progress import track
 from pullback import parity
 from pullback.benchmarks import graphs
 from pullback.data import load_mnist
-from pullback.functional import conv2d, fused_mlp_loss, init_mlp, leaky_relu, lin, mlp_loss, mse, relu, shifted_relu
+from pullback.functional import (
+    avg_pool2d,
+    conv2d,
+    fused_mlp_loss,
+    init_mlp,
+    leaky_relu,
+    lin,
+    log_softmax,
+    max_pool2d,
+    mlp_loss,
+    mse,
+    relu,
+    shifted_relu,
+    softmax_cross_entropy,
+)
 from pullback.parity.lesson import in_jax
 from pullback.parity.lesson.mnist import batch, draw_params, net_comparison
 
@@ -36,11 +50,22 @@ def tiled_mlp_loss(params, x, targ):
     return fused_mlp_loss(params, x, targ, 4)
 
 
+def smoothed_losses(logits, labels):
+    """With an ignored row, and a cotangent for each of the others."""
+    return softmax_cross_entropy(logits, labels, -100, 0.25, "none")
+
+
+def twin_smoothed_losses(logits, labels):
+    return in_jax.twin_softmax_cross_entropy(logits, labels, -100, 0.25, "none")
+
+
 def mutation_scores() -> list[parity.MutationScore]:
     # relu: a first element and first and last rows that are on, so that what happens to them shows; and zeros.
     x = normal(0, 6, 5)
     gates = np.concatenate([np.abs(x[:1]), np.zeros((1, 5), np.float32), x, np.abs(x[-1:])])
     params = [(np.asarray(w), normal(9, w.shape[1])) for w, _ in init_mlp(jax.random.key(0), (7, 5, 1))]
+    image, labels = normal(12, 2, 4, 6, 3), np.asarray([0, 6, -100, 2, 2], np.int32)
+    image[0, 0, 0, 0] = image[-1, -1, -1, -1] = 2.7  # the first and the last element win their windows
     subjects = [
         (lin, (normal(1, 6, 5), normal(2, 5, 4), normal(3, 4)), in_jax.twin_lin),
         (lin, (normal(1, 5, 5), normal(2, 5, 5), normal(3, 5)), in_jax.twin_lin),  # square: transposes fit
@@ -48,6 +73,11 @@ def mutation_scores() -> list[parity.MutationScore]:
         (shifted_relu, (gates, np.float32(-0.3)), in_jax.twin_shifted_relu),
         (leaky_relu, (gates, np.float32(-0.3)), in_jax.twin_leaky_relu),
         (conv2d, (normal(10, 2, 5, 5, 3), normal(11, 3, 2, 3, 4), normal(12, 4)), in_jax.twin_conv2d),
+        (max_pool2d, (image,), in_jax.twin_max_pool2d),
+        (avg_pool2d, (image,), in_jax.twin_avg_pool2d),
+        (log_softmax, (normal(13, 5, 7),), in_jax.twin_log_softmax),
+        (softmax_cross_entropy, (normal(13, 5, 7), labels), in_jax.twin_softmax_cross_entropy),
+        (smoothed_losses, (normal(13, 5, 7), labels), twin_smoothed_losses),
         (mse, (normal(4, 6, 1), normal(5, 6)), in_jax.twin_mse),
         (mlp_loss, (params, normal(6, 6, 7), normal(7, 6)), in_jax.twin_loss),
         (tiled_mlp_loss, (params, normal(6, 6, 7), normal(7, 6)), in_jax.twin_loss),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from ._typing import Params
 from .activation_stats import LayerStats, Stats, activation_stats
+from .avg_pool2d import avg_pool2d, avg_pool2d_bwd, avg_pool2d_fwd
 from .conv2d import conv2d, conv2d_bwd, conv2d_fwd
 from .epoch import sgd_epoch
 from .fused import fused_forward_and_backward, fused_value_and_grad
@@ -23,6 +24,7 @@ from .leaky_relu import leaky_relu, leaky_relu_bwd, leaky_relu_fwd
 from .lin import lin, lin_bwd, lin_fwd
 from .linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_bwd, linear_cross_entropy_fwd
 from .log_softmax import log_softmax, log_softmax_bwd, log_softmax_fwd
+from .max_pool2d import max_pool2d, max_pool2d_bwd, max_pool2d_fwd
 from .mlp import forward_and_backward, mlp, mlp_bwd, mlp_fwd, mlp_loss
 from .mse import mse, mse_bwd, mse_fwd
 from .relu import relu, relu_bwd, relu_fwd
@@ -40,6 +42,9 @@ __all__ = [
     "Stats",
     "activation_stats",
     "as_op",
+    "avg_pool2d",
+    "avg_pool2d_bwd",
+    "avg_pool2d_fwd",
     "conv2d",
     "conv2d_bwd",
     "conv2d_fwd",
@@ -65,6 +70,9 @@ __all__ = [
     "log_softmax",
     "log_softmax_bwd",
     "log_softmax_fwd",
+    "max_pool2d",
+    "max_pool2d_bwd",
+    "max_pool2d_fwd",
     "mlp",
     "mlp_bwd",
     "mlp_fwd",

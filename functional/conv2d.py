@@ -16,45 +16,24 @@ Source: Dumoulin & Visin, "A guide to convolution arithmetic for deep learning",
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from ._check import accumulator, checked_cotangent, checked_first, describe, float_dtype
 from ._typing import Array, Float
+from ._window import Padding, Pads, Pair, pads_of, pair
 
-Pair: TypeAlias = int | tuple[int, int]
-Padding: TypeAlias = Literal["SAME", "VALID"] | int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 # x and w, because each is a factor of the other's gradient; and b, which only tells backward whether there was one.
 Residuals: TypeAlias = tuple[Array, Array, Array | None]
-Pads: TypeAlias = Sequence[tuple[int, int]]
-
-
-def _pair(name: str, value: Pair, least: int) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else value
-    if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(v, int) and v >= least for v in pair)):
-        raise ValueError(f"conv2d: {name} must be an integer of at least {least}, or a tuple of two; got {value!r}")
-    return pair
-
-
-def _pads(padding: Padding, size: Sequence[int], window: Sequence[int], stride: Sequence[int]) -> Pads:
-    """Returns `(before, after)` for each axis."""
-    if isinstance(padding, str):
-        if padding not in ("SAME", "VALID"):
-            raise ValueError(f"conv2d: padding must be 'SAME', 'VALID', an integer, or a tuple of two; got {padding!r}")
-        return jax.lax.padtype_to_pads(size, window, stride, padding)
-    nested = isinstance(padding, tuple) and len(padding) == 2 and all(isinstance(p, tuple) for p in padding)
-    if nested:
-        return [_pair("padding", p, 0) for p in padding]  # type: ignore[union-attr]
-    return [(p, p) for p in _pair("padding", padding, 0)]  # type: ignore[arg-type]
 
 
 def _geometry(x: Array, w: Array, stride: Pair, padding: Padding, dilation: Pair):
     """Returns strides, pads and dilations, one for each axis. Raises ValueError where they do not fit x and w."""
-    strides, dilations = _pair("stride", stride, 1), _pair("dilation", dilation, 1)
+    strides, dilations = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
     window = [(k - 1) * d + 1 for k, d in zip(w.shape[:2], dilations, strict=True)]
-    pads = _pads(padding, x.shape[1:3], window, strides)
+    pads = pads_of("conv2d", padding, x.shape[1:3], window, strides)
     if any(not 1 <= k <= size + sum(p) for size, p, k in zip(x.shape[1:3], pads, window, strict=True)):
         raise ValueError(
             f"conv2d: the kernel must fit in x and its padding; got x {describe(x)}, w {describe(w)}, "

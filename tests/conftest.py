@@ -72,11 +72,13 @@ SLOW = {
     *(
         "functional/test_activation_stats",
         "functional/test_algebra",
+        "functional/test_avg_pool2d",
         "functional/test_conv2d",
         "functional/test_divided",
         "functional/test_export",
     ),
     *("functional/test_fused", "functional/test_fused_loss", "functional/test_init", "functional/test_leaky_relu"),
+    *("functional/test_log_softmax", "functional/test_max_pool2d", "functional/test_softmax_cross_entropy"),
     *("functional/test_shifted_relu", "functional/test_weight_grad", "functional/experimental/test_fused_pallas"),
     *("parity/lesson/test_chain", "parity/lesson/test_mnist", "parity/lesson/test_sharded", "parity/test_check"),
     *("parity/mutation/test_score", "parity/probes/test_transformations", "parity/roundoff/test_products"),

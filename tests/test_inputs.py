@@ -134,6 +134,14 @@ def conv_args(n: int) -> dict[str, Any]:
     return {"x": whole(n, 4, 4, 2), "w": whole(2, 2, 2, 3), "b": whole(3)}
 
 
+def image_args(n: int) -> dict[str, Any]:
+    return {"x": whole(n, 4, 4, 2)}
+
+
+def logits_args(n: int) -> dict[str, Any]:
+    return {"logits": whole(n, 3), "labels": np.arange(n, dtype=np.int32) % 3}
+
+
 def net_args(n: int) -> dict[str, Any]:
     layers = {"params[0]'s w": whole(3, 4), "params[0]'s b": whole(4), "params[1]'s w": whole(4, 2)}
     return {"x": whole(n, 3), **layers, "params[1]'s b": whole(2)}
@@ -184,6 +192,26 @@ def plain_conv(x: Any, w: Any, b: Any) -> Any:
     return y if b is None else y + jnp.broadcast_to(b, y.shape)
 
 
+def windows(x: Any) -> Any:
+    """The elements of each window of 2 by 2, on a last axis."""
+    n, height, width, channels = x.shape
+    apart = x.reshape(n, height // 2, 2, width // 2, 2, channels)
+    return apart.transpose(0, 1, 3, 5, 2, 4).reshape(n, height // 2, width // 2, channels, 4)
+
+
+def plain_max(x: Any) -> Any:
+    """Of equal elements the first; a NaN before all, and of several the last."""
+    seen = windows(x)
+    last_nan = 3 - jnp.argmax(jnp.isnan(seen)[..., ::-1], axis=-1, keepdims=True)
+    largest = jnp.argmax(seen, axis=-1, keepdims=True)
+    winner = jnp.where(jnp.isnan(seen).any(axis=-1, keepdims=True), last_nan, largest)
+    return jnp.take_along_axis(seen, winner, axis=-1)[..., 0]
+
+
+def plain_avg(x: Any) -> Any:
+    return jnp.mean(windows(x), axis=-1)
+
+
 def plain_net(params: Any, x: Any) -> Any:
     return plain_lin(plain_relu(plain_lin(x, *params[0])), *params[1])
 
@@ -222,7 +250,7 @@ class Function(NamedTuple):
     plain: Callable[..., Any] | None
     """None: not all of its sums are exact, and what `call` makes of jax's own arrays is the right result."""
     shapes: dict[Any, str]
-    """The error of another shape of an argument; or what comes of one kind of an argument."""
+    """The error of another shape of an argument; or what comes of one kind of an argument (and one way of running)."""
     op: str = ""
     """Its name in errors, if it is not that of the table."""
     vary: tuple[str, ...] = ()
@@ -250,6 +278,21 @@ CONV = {
     "w": "conv2d: x must be [n, height, width, c_in] and w [kernel height, …]; got x float32[4,4,4,2] and w {what}",
     ("w", "other size"): "conv2d: b must have shape (c_out,) = (4,), the last axis of w; got b float32[3] and w {what}",
     "b": "conv2d: b must have shape (c_out,) = (3,), the last axis of w; got b {what} and w float32[2,2,2,3]",
+}
+IMAGE = {
+    "x": "{op}: x must be [n, height, width, channels]; got x {what}",
+    ("x", "other size"): RIGHT,
+    ("x", "mixed dtypes"): RIGHT,
+    ("x", "Python number", "grad"): "{op}: x must be [n, height, width, channels]; got x float32[]",
+}
+LOGITS = {
+    "logits": "{op}: labels must have one class for each row, the shape (4, 3) of logits {what} …; got labels int32[4]",
+    ("logits", "other size"): RIGHT,
+    ("logits", "mixed dtypes"): RIGHT,
+    ("logits", "0-d"): "{op}: logits must have a last axis, of classes; got logits float32[]",
+    "labels": "{op}: labels must have one class for each row, the shape (4,) of logits …; got labels {what}",
+    ("labels", "float8"): "{op}: labels must be an array of integers; got {what}. Cast them: labels.astype('int32')",
+    "no rows": "{op}: a mean needs at least one row; got logits float32[0,3]. The reduction 'sum' gives 0 there",
 }
 NET = {
     "x": "{op}: the first axis of params[0]'s w must match the last axis of x {what}; got w float32[3,4]",
@@ -279,6 +322,8 @@ ROWS = {
     ("y_bar", "other size"): RIGHT,
 }
 ELEMENTS = {"x": RIGHT, ("x", "mixed dtypes"): RIGHT}
+NO_CLASSES = "{op}: x must have a last axis, of classes; got x float32[]"
+LOG_SOFTMAX = ELEMENTS | {("x", "0-d"): NO_CLASSES, ("x", "Python number", "grad"): NO_CLASSES}
 NO_DTYPE = {("y_bar", "mixed dtypes"): ""}  # the mask that shifted_relu keeps does not know y's dtype
 SAME_ROWS = "{op}: x and targ must have the same rows, at least 1; got …"
 BATCH: dict[Any, str] = {(name, kind): SAME_ROWS for name in ("x", "targ") for kind in ("text", "None")}
@@ -295,19 +340,28 @@ OF_LOSS = (*OF_NET, "targ")
 
 
 def rule(
-    name: str, args: Any, plain: Any, shapes: Any, bar: Any, *, sorts: Any = (), more: Any = (), statics: Any = ()
+    name: str,
+    args: Any,
+    plain: Any,
+    shapes: Any,
+    bar: Any,
+    *,
+    sorts: Any = (),
+    more: Any = (),
+    statics: Any = (),
+    ways: Any = WAYS,
 ) -> dict[str, Function]:
     """An op, its forward, and its backward, whose cotangent has the shape that `bar` gives of n rows.
 
-    more: what comes of kinds of the cotangent.
+    more: what comes of kinds of the cotangent. ways: those of the op itself.
     """
     op, fwd, bwd = (getattr(F, f"{name}{part}") for part in ("", "_fwd", "_bwd"))
-    y_bar = "loss_bar" if name == "mse" else "y_bar"
-    forward = Function(op, args, plain, shapes, name, sorts=dict(sorts), ways=WAYS)
+    y_bar = "loss_bar" if name in ("mse", "softmax_cross_entropy") else "y_bar"
+    forward = Function(op, args, plain, shapes, name, sorts=dict(sorts), ways=ways)
     backward = Function(
         call=lambda *args: bwd(*statics, fwd(*args[:-1])[1], args[-1]),
         args=lambda n: args(n) | {y_bar: whole(*bar(n))},
-        plain=pulled_back(plain),
+        plain=plain and pulled_back(plain),
         shapes={y_bar: BAR, **dict(more)},
         op=f"{name}_bwd",
         vary=(y_bar,),
@@ -393,6 +447,20 @@ FUNCTIONS = {
     ),
     **rule("mse", pair("output", "targ"), plain_mse, MSE, lambda n: ()),
     **rule("conv2d", conv_args, plain_conv, CONV, lambda n: (n, 3, 3, 3), statics=(1, "VALID", 1)),
+    **rule("max_pool2d", image_args, plain_max, IMAGE, lambda n: (n, 2, 2, 2), statics=(2, None, "VALID")),
+    **rule("avg_pool2d", image_args, plain_avg, IMAGE, lambda n: (n, 2, 2, 2), statics=(2, None, "VALID", True)),
+    **rule("log_softmax", lambda n: {"x": whole(n, 3)}, None, LOG_SOFTMAX, lambda n: (n, 3)),
+    **rule(
+        "softmax_cross_entropy",
+        logits_args,
+        None,
+        LOGITS,
+        lambda n: (),
+        sorts={"labels": "integers"},
+        more={"no rows": LOGITS["no rows"].format(op="softmax_cross_entropy")},
+        statics=(-100, 0.0, "mean"),
+        ways=NOT_GRAD,  # whole numbers have no gradient
+    ),
     **{
         f"weight_grad_{form}": Function(
             getattr(F, f"weight_grad_{form}"), pair("x", "y_bar", 3), lambda x, y_bar: x.T @ y_bar, ROWS, ways=WAYS
@@ -517,6 +585,8 @@ def expected(function: Function, name: str, kind: str, way: str) -> str:
     if name == "b" or name.endswith("'s b"):
         if kind == "None":
             return "" if way == "grad" or "bwd" in function.op else RIGHT
+    if (name, kind, way) in function.shapes:
+        return function.shapes[name, kind, way]
     if (name, kind) in function.shapes:
         return function.shapes[name, kind]
     if kind in SHAPES and name in function.shapes:
@@ -687,7 +757,7 @@ def text_of(function: Function, row: Row) -> str:
 
 
 OURS = {*dir(F), *dir(parallel), "fused_value_and_grad_pallas", "to_state_dict"}
-FUNCTIONS_ROWS_REFUSED = 54, 12_442, 8_412  # a table that lost rows would prove less
+FUNCTIONS_ROWS_REFUSED = 66, 14_650, 9_839  # a table that lost rows would prove less
 ON_ONE_DEVICE = FUNCTIONS | sharded(parallel.make_mesh(1))
 
 

@@ -44,6 +44,24 @@ def twin_conv2d(x, w, b, stride=1, padding="VALID", dilation=1):
     return (y + jnp.broadcast_to(b.astype(wide), y.shape)).astype(x.dtype)
 
 
+def twin_max_pool2d(x, window=2, stride=None, padding="VALID"):
+    return jax.lax.reduce_window(x, -np.inf, jax.lax.max, *_pooling(window, stride, padding))
+
+
+def twin_avg_pool2d(x, window=2, stride=None, padding="VALID", count_include_pad=True):
+    wide = x.astype(np.promote_types(x.dtype, np.float32))
+    ones = jnp.ones_like(wide)
+    total, count = (
+        jax.lax.reduce_window(a, 0.0, jax.lax.add, *_pooling(window, stride, padding)) for a in (wide, ones)
+    )
+    return (total / (float(np.prod(_pair(window))) if count_include_pad else count)).astype(x.dtype)
+
+
+def _pooling(window, stride, padding):
+    pads = padding if isinstance(padding, str) else [(0, 0), *(_pair(pad) for pad in _pair(padding)), (0, 0)]
+    return (1, *_pair(window), 1), (1, *_pair(window if stride is None else stride), 1), pads
+
+
 def _pair(value):
     return (value, value) if isinstance(value, int) else value
 

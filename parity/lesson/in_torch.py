@@ -31,6 +31,15 @@ def conv2d(x, w, b, stride=1, padding=0, dilation=1):
     return torch.nn.functional.conv2d(x, w, b, stride, padding, dilation).permute(0, 2, 3, 1)
 
 
+def max_pool2d(x, window=2, stride=None, padding=0):
+    return torch.nn.functional.max_pool2d(x.permute(0, 3, 1, 2), window, stride, padding).permute(0, 2, 3, 1)
+
+
+def avg_pool2d(x, window=2, stride=None, padding=0, count_include_pad=True):
+    options = window, stride, padding, False, count_include_pad
+    return torch.nn.functional.avg_pool2d(x.permute(0, 3, 1, 2), *options).permute(0, 2, 3, 1)
+
+
 def log_softmax(x):
     return torch.log_softmax(x, -1)
 

@@ -43,6 +43,8 @@ class Rule(NamedTuple):
     """The most that a term of a cotangent goes through, of n rows and fan_in inputs."""
     mean: bool = False
     """Whether the result is a mean over rows, and not one of each row."""
+    chooses: bool = False
+    """Whether backward compares elements of the residuals: of absolute values it would choose others."""
 
 
 def plain_relu(x):
@@ -75,6 +77,7 @@ def flat(bars):
 
 
 NET = lambda n, m: [(m, 4), (4,), (4, 2), (2,), (n, m)]  # noqa: E731
+WINDOW = (1, 2, 2, 1), (1, 2, 2, 1), "VALID"
 IN_NET = (False, False, False, False, True)
 
 RULES = {
@@ -111,6 +114,23 @@ RULES = {
         lambda n, m: [(n, 4, 3, m), (2, 2, m, 2), (2,)],
         (True, False, False),
         lambda n, m: max(6 * n, 8),
+    ),
+    "max_pool2d": Rule(
+        F.max_pool2d_fwd,
+        lambda residuals, y_bar: F.max_pool2d_bwd(2, None, "VALID", residuals, y_bar),
+        lambda x: jax.lax.reduce_window(x, -np.inf, jax.lax.max, *WINDOW),
+        lambda n, m: [(n, 4, 5, m)],
+        (True,),
+        lambda n, m: 0,
+        chooses=True,
+    ),
+    "avg_pool2d": Rule(
+        F.avg_pool2d_fwd,
+        lambda residuals, y_bar: F.avg_pool2d_bwd(2, None, "VALID", True, residuals, y_bar),
+        lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, *WINDOW) / 4,
+        lambda n, m: [(n, 4, 5, m)],
+        (True,),
+        lambda n, m: 0,
     ),
     "mlp": Rule(
         lambda *args: F.mlp_fwd(*net(*args)),
@@ -160,6 +180,9 @@ def sizes(rule: Rule, residuals: Any, y_bar: Any, primals: list[Any]) -> list[np
             rule.bwd is F.mse_bwd
         ):  # the difference is exact, and its absolute value is no function of those of its terms
             residuals = residuals[0] - residuals[1], jnp.zeros_like(residuals[1])
+        if rule.chooses:
+            residuals = residuals.astype(np.float64)
+            return [np.abs(np.asarray(bar)) for bar in flat(rule.bwd(residuals, in_double(y_bar)))]
         if rule.bwd is F.leaky_relu_bwd:  # what is negative must stay so
             x, slope = residuals
             bars = rule.bwd((x.astype(np.float64), in_double(slope)), in_double(y_bar))

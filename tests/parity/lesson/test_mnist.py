@@ -73,6 +73,10 @@ def test_full_looks_at_each_rule_too():
         "leaky_relu",
         "mse",
         "mlp_loss",
+        "max_pool2d",
+        "avg_pool2d",
+        "log_softmax",
+        "softmax_cross_entropy",
     }
     assert report.implementations == WHO
     assert {f.check for f in report.findings} >= {"transformations", "kinks", "numerical", "structure", "rule ran"}
