@@ -74,10 +74,15 @@ def _divided(size: int, most: int) -> tuple[int, int]:
     return each, max(1, -(-size // max(each, 1)))
 
 
+def _range(n: int) -> Array:
+    """0 to n - 1 in the labels' dtype, with x64 too."""
+    return jnp.arange(n, dtype=jnp.int32)
+
+
 def _place(tile: Any, length: int, size: int) -> tuple[Any, Array]:
     """Returns where a tile of an axis begins, and bools: what of it no earlier tile had."""
     start = jnp.minimum(tile * length, size - length)
-    return start, start + jnp.arange(length, dtype=jnp.int32) >= tile * length
+    return start, start + _range(length) >= tile * length
 
 
 def _slices(arrays: Any, start: Any, length: int) -> Any:
@@ -125,9 +130,9 @@ def row_sums(rows: Rows, w: Array, b: Array | None, tiling: Tiling, *, all_logit
         # The first peak is finite: -inf - -inf is no number.
         sums = RowSums(zero + jnp.finfo(acc).min, zero, zero, zero if all_logits else None)
         step = lambda sums, tile: (with_tile(sums, tile, x, part.labels), None)  # noqa: E731
-        return lax.scan(step, sums, jnp.arange(tiling.class_tiles, dtype=jnp.int32))[0]
+        return lax.scan(step, sums, _range(tiling.class_tiles))[0]
 
-    return jax.tree.map(lambda a: _unstacked(a, n), lax.map(of_rows, jnp.arange(tiling.row_tiles, dtype=jnp.int32)))
+    return jax.tree.map(lambda a: _unstacked(a, n), lax.map(of_rows, _range(tiling.row_tiles)))
 
 
 def _unstacked(stacked: Array, n: int) -> Array:
@@ -167,7 +172,7 @@ def cotangents(
         start, new = _place(tile, tiling.classes, classes)
         of_classes = (
             *_slice_of_classes(w, b, start, tiling.classes),
-            start + jnp.arange(tiling.classes, dtype=jnp.int32),
+            start + _range(tiling.classes),
             new,
         )
 
@@ -181,14 +186,12 @@ def cotangents(
             return (x_bar, jax.tree.map(jnp.add, w_and_b, more)), None
 
         zeros = jnp.zeros((fan_in, tiling.classes), acc), None if b is None else jnp.zeros(tiling.classes, acc)
-        (x_bar, (w_part, b_part)), _ = lax.scan(
-            with_rows, (x_bar, zeros), jnp.arange(tiling.row_tiles, dtype=jnp.int32)
-        )
+        (x_bar, (w_part, b_part)), _ = lax.scan(with_rows, (x_bar, zeros), _range(tiling.row_tiles))
         w_bar = lax.dynamic_update_slice_in_dim(w_bar, w_part.astype(w.dtype), start, 1)
         if b_bar is not None and b_part is not None:
             b_bar = lax.dynamic_update_slice_in_dim(b_bar, b_part.astype(b_bar.dtype), start, 0)
         return (x_bar, w_bar, b_bar), None
 
     zeros = jnp.zeros(rows.x.shape, acc), jnp.zeros_like(w), None if b is None else jnp.zeros_like(b)
-    (x_bar, w_bar, b_bar), _ = lax.scan(with_classes, zeros, jnp.arange(tiling.class_tiles, dtype=jnp.int32))
+    (x_bar, w_bar, b_bar), _ = lax.scan(with_classes, zeros, _range(tiling.class_tiles))
     return x_bar.astype(rows.x.dtype), w_bar, b_bar
