@@ -2,18 +2,20 @@
 
     forward     z = x_tile @ w_tile + b_tile        peak, total, at_label: running, from one tile of classes to the next
                 total = sum over classes of exp(z - peak)                logsumexp = peak + log(total)
-    backward    z_bar = row_bar (exp(z - logsumexp) - targ)              x_bar_tile += z_bar @ w_tile^T
+    backward    z_bar = row_bar (exp(z - logsumexp) - q)                 x_bar_tile += z_bar @ w_tile^T
                 w_bar_tile += x_tile^T @ z_bar                           b_bar_tile += z_bar summed over its rows
 
 Forward takes a tile of rows through all classes. Backward takes a tile of classes through all rows, so that w_bar is
 written once, and x_bar is added up. The last tile of an axis begins early enough to be as large as the others; what an
 earlier tile had is then left out of the sums.
 
+Both are jitted, so that a call outside of jit does not compile the loops anew.
+
 Source: Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018, for the running sum.
 """
 
 import math
-from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -105,7 +107,8 @@ def _logits(x: Array, w: Array, b: Array | None) -> Array:
     return z if b is None else z + b.astype(z.dtype)[None]
 
 
-def row_sums(rows: Rows, w: Array, b: Array | None, tiling: Tiling, *, all_logits: bool) -> RowSums:
+@partial(jax.jit, static_argnames=("tiling", "all_logits"))
+def row_sums(rows: Rows, w: Array, b: Array | None, *, tiling: Tiling, all_logits: bool) -> RowSums:
     """`w[fan_in, classes]`, `b[classes]` or None. all_logits: whether to add them up too."""
     (n, classes), acc = (len(rows.x), w.shape[1]), accumulator(w.dtype)
 
@@ -141,20 +144,21 @@ def _unstacked(stacked: Array, n: int) -> Array:
     return jnp.concatenate([stacked[:-1].reshape(-1), stacked[-1, tiles * rows - n :]])
 
 
+@partial(jax.jit, static_argnames=("label_smoothing", "tiling"))
 def cotangents(
     rows: Rows,
     w: Array,
     b: Array | None,
     logsumexp: Array,
     row_bar: Array,
-    targ: Callable[[Array, Array], Array],
+    label_smoothing: float,
     tiling: Tiling,
 ) -> tuple[Array, Array, Array | None]:
     """`(x_bar[n, fan_in], w_bar, b_bar)`, each in its primal's dtype.
 
-    logsumexp, row_bar: `[n]`, in the accumulator's dtype. targ: makes the probabilities aimed at, `[rows, classes]`, of
-    a row of classes and a column of labels. Products with z_bar are made in the accumulator's dtype: in float16 the
-    share of one class in thousands, divided by thousands of rows, would be 0.
+    logsumexp, row_bar: `[n]`, in the accumulator's dtype, in which products with z_bar are made too: in float16 the
+    share of one class in thousands, divided by thousands of rows, would be 0. label_smoothing: how much of q, the
+    probabilities aimed at, is spread over all classes; the rest is the label's.
     """
     (n, fan_in), classes, acc = rows.x.shape, w.shape[1], accumulator(w.dtype)
 
@@ -162,7 +166,8 @@ def cotangents(
     def of_tile(part: Rows, lse: Array, bar: Array, w_tile: Array, b_tile: Array | None, class_: Array, new: Array):
         x = _cleared(part)
         probabilities = jnp.exp(_logits(x, w_tile, b_tile) - lse[:, None])
-        z_bar = bar[:, None] * (probabilities - targ(class_[None], part.labels[:, None]))
+        at_label = (class_[None] == part.labels[:, None]).astype(acc)
+        z_bar = bar[:, None] * (probabilities - (1 - label_smoothing) * at_label - label_smoothing / classes)
         z_bar = jnp.where(part.counts[:, None], z_bar, 0)
         x_part = dot(z_bar, jnp.where(new[None], w_tile, 0).astype(acc), 1, 1)
         return x_part, (dot(x.astype(acc), z_bar, 0, 0), None if b is None else jnp.sum(z_bar, axis=0))

@@ -86,7 +86,7 @@ def _linear_cross_entropy(
     dtype = _check(x, w, b, labels, ignore_index, label_smoothing, reduction, tile_bytes)
     x, w, b, labels = jax.tree.map(jnp.asarray, (x, w, b, labels))
     rows, weights = _rows(x, w, labels, ignore_index)
-    sums = row_sums(rows, w, b, _tiling(weights, w, tile_bytes), all_logits=label_smoothing > 0)
+    sums = row_sums(rows, w, b, tiling=_tiling(weights, w, tile_bytes), all_logits=label_smoothing > 0)
     log_total = jnp.log(sums.total)
     loss = log_total - (1 - label_smoothing) * (sums.at_label - sums.peak)
     if sums.all_logits is not None:
@@ -169,11 +169,8 @@ def linear_cross_entropy_bwd(
     row_bar = weights * loss_bar.reshape(-1).astype(weights.dtype)  # each row has its own, or all have the same
     if reduction == "mean":
         row_bar = row_bar / jnp.maximum(jnp.sum(weights), 1)  # where no row counts, the gradients are 0, not 0 / 0
-
-    def targ(class_: Array, label: Array) -> Array:
-        return (1 - label_smoothing) * (class_ == label).astype(weights.dtype) + label_smoothing / w.shape[1]
-
-    x_bar, w_bar, b_bar = cotangents(rows, w, b, logsumexp, row_bar, targ, _tiling(weights, w, tile_bytes))
+    tiling = _tiling(weights, w, tile_bytes)
+    x_bar, w_bar, b_bar = cotangents(rows, w, b, logsumexp, row_bar, label_smoothing, tiling)
     return x_bar.reshape(x.shape), w_bar, b_bar, None
 
 

@@ -26,7 +26,7 @@ def test_tiles_cover_all_and_are_no_larger(n, classes, tile_bytes, itemsize):
 
 @pytest.mark.parametrize(
     ("n", "classes", "elements", "with_b"),
-    [(5, 7, 1, True), (5, 7, 6, False), (3, 8, 4, True), (7, 3, 9, False), (4, 4, 100, True)],
+    [(5, 8, 1, True), (5, 8, 10, False), (3, 16, 15, True), (7, 2, 5, False), (4, 4, 100, True)],
 )
 def test_any_tile_counts_each_logit_once(n, classes, elements, with_b):
     """Of whole numbers all sums are exact, whatever the tiles are."""
@@ -37,15 +37,15 @@ def test_any_tile_counts_each_logit_once(n, classes, elements, with_b):
     tiling = tiling_of(n, classes, 4 * elements, 4)
     rows, bias = Rows(*map(jnp.asarray, (x, labels, counts))), jnp.asarray(b) if with_b else None
     z = np.where(counts[:, None], x, 0) @ w + (b if with_b else 0)
-    sums = row_sums(rows, jnp.asarray(w), bias, tiling, all_logits=True)
+    sums = row_sums(rows, jnp.asarray(w), bias, tiling=tiling, all_logits=True)
     np.testing.assert_array_equal(sums.peak, z.max(1))
     np.testing.assert_array_equal(sums.at_label, z[np.arange(n), labels])
     np.testing.assert_array_equal(sums.all_logits, z.sum(1))
     np.testing.assert_allclose(sums.total, np.exp(z - z.max(1, keepdims=True)).sum(1), rtol=1e-6)
-    # A logsumexp of infinity: every probability is 0, and z_bar is what is aimed at, of whole numbers.
-    aim = lambda class_, label: -jnp.where(class_ == label, class_ + 1, class_).astype(jnp.float32)  # noqa: E731
-    bars = cotangents(rows, jnp.asarray(w), bias, jnp.full(n, jnp.inf), jnp.asarray(row_bar), aim, tiling)
-    z_bar = ((labels[:, None] == np.arange(classes)) + np.arange(classes)) * (row_bar * counts)[:, None]
+    # A logsumexp of infinity: every probability is 0. Half of what is aimed at is spread over 2, 4, 8 or 16 classes.
+    bars = cotangents(rows, jnp.asarray(w), bias, jnp.full(n, jnp.inf), jnp.asarray(row_bar), 0.5, tiling)
+    aim = (labels[:, None] == np.arange(classes)) / 2 + 0.5 / classes
+    z_bar = -(row_bar * counts)[:, None] * aim
     for got, want in zip(bars, (z_bar @ w.T, x.T @ z_bar, z_bar.sum(0) if with_b else None), strict=True):
         if want is None:
             assert got is None
