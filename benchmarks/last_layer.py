@@ -123,16 +123,13 @@ def time_table(size: Size, rounds: int) -> Table:
         times = least([lambda run=run: run(*on_device) for run in runs], rounds)
         plain = times[0]
         for form, (wall, processor) in zip(LOSSES, times, strict=True):
-            ratios = f"{wall / plain.wall:.2f}", f"{processor / plain.processor:.2f}"
-            table.add_row(
-                form,
-                what,
+            figures = (
                 f"{wall:.0f}",
-                ratios[0],
+                f"{wall / plain.wall:.2f}",
                 f"{processor:.0f}",
-                ratios[1],
-                f"{off[form]:.0e}" * (what == GRADIENTS),
+                f"{processor / plain.processor:.2f}",
             )
+            table.add_row(form, what, *figures, f"{off[form]:.0e}" if what == GRADIENTS else "")
     return table
 
 
