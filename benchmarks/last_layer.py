@@ -50,7 +50,7 @@ class Least(NamedTuple):
     processor: float
 
 
-def compute(form: str, what: str) -> Callable[..., Any]:
+def compute(form: str, what: str) -> Any:
     """`(x, w, b, labels)` -> the loss, and its gradients where they are asked for."""
     return jax.jit(LOSSES[form] if what == VALUE else jax.value_and_grad(LOSSES[form], (0, 1, 2)))
 

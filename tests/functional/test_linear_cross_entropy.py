@@ -1,4 +1,5 @@
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -6,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from pullback import functional as F
 from pullback import parity
-from pullback.functional import (
-    lin,
-    linear_cross_entropy,
-    linear_cross_entropy_bwd,
-    linear_cross_entropy_fwd,
-    softmax_cross_entropy,
-)
 from pullback.parity.lesson import in_torch
 from pullback.parity.lesson.in_jax import twin_linear_cross_entropy
+
+# A type checker sees no types through `partial(jax.custom_vjp, ...)`.
+linear_cross_entropy: Any = F.linear_cross_entropy
+linear_cross_entropy_fwd: Any = F.linear_cross_entropy_fwd
+linear_cross_entropy_bwd: Any = F.linear_cross_entropy_bwd
+softmax_cross_entropy: Any = F.softmax_cross_entropy
 
 LABELS = jnp.asarray([3, -100, 0, 10, 10, 5, 4], jnp.int32)
 SMALL = 48  # bytes of a tile: of 7 rows and 11 classes in float32, three and four at a time, so that neither is divided
@@ -104,7 +105,7 @@ def last_classes_twice(*args):
 
 @pytest.mark.parametrize("bwd", [by_first_row, cotangent_ignored, last_classes_forgotten, last_classes_twice])
 def test_wrong_rules_are_caught(bwd):
-    wrong = jax.custom_vjp(lambda *args: linear_cross_entropy(*args), nondiff_argnums=(4, 5, 6, 7))
+    wrong: Any = jax.custom_vjp(lambda *args: linear_cross_entropy(*args), nondiff_argnums=(4, 5, 6, 7))
     wrong.defvjp(linear_cross_entropy_fwd, bwd)
     rule = lambda x, w, b, labels, reduction, tile_bytes: wrong(  # noqa: E731
         x, w, b, labels, -100, 0.0, reduction, tile_bytes
@@ -135,7 +136,7 @@ def test_it_is_the_loss_of_the_layer(reduction):
     options = {"ignore_index": 10, "label_smoothing": 0.1, "reduction": reduction}
     labels = jnp.where(labels == -100, 7, labels)
     for bias in (b, None):
-        want = softmax_cross_entropy(lin(x, w, bias), labels, **options)
+        want = softmax_cross_entropy(F.lin(x, w, bias), labels, **options)
         got = linear_cross_entropy(x, w, bias, labels, **options, tile_bytes=SMALL)
         np.testing.assert_allclose(got, want, rtol=1e-6, strict=True)
 
@@ -149,7 +150,7 @@ def test_all_logits_are_never_held(half):
     for loss in (linear_cross_entropy, losses):
         grad = lambda *args: jax.vjp(loss, *args)[1](jnp.ones_like(loss(*args)))[:3]  # noqa: B023, E731
         for call in (loss, grad):
-            memory = jax.jit(call).lower(*args).compile().memory_analysis()
+            memory: Any = jax.jit(call).lower(*args).compile().memory_analysis()
             # In half precision XLA widens all of w for a CPU, and x_bar is added up in float32.
             assert memory.temp_size_in_bytes <= (64e6 if not half else 64e6 + 4 * 512 * (32_000 + 8192))
 
@@ -162,7 +163,7 @@ def test_a_hessian_times_a_vector_holds_no_logits():
         gradient = jax.grad(lambda *args: linear_cross_entropy(*args, labels), (0, 1, 2))
         return jax.jvp(gradient, (x, w, b), (x, w, b))[1]
 
-    memory = jax.jit(product).lower(*args, labels).compile().memory_analysis()
+    memory: Any = jax.jit(product).lower(*args, labels).compile().memory_analysis()
     assert memory.temp_size_in_bytes < 4 * 4096 * 8192 / 4
 
 

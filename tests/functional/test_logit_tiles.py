@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -37,7 +39,7 @@ def test_any_tile_counts_each_logit_once(n, classes, elements, with_b):
     tiling = tiling_of(n, classes, 4 * elements, 4)
     rows, bias = Rows(*map(jnp.asarray, (x, labels, counts))), jnp.asarray(b) if with_b else None
     z = np.where(counts[:, None], x, 0) @ w + (b if with_b else 0)
-    sums = row_sums(rows, jnp.asarray(w), bias, tiling=tiling, all_logits=True)
+    sums: Any = row_sums(rows, jnp.asarray(w), bias, tiling=tiling, all_logits=True)
     np.testing.assert_array_equal(sums.peak, z.max(1))
     np.testing.assert_array_equal(sums.at_label, z[np.arange(n), labels])
     np.testing.assert_array_equal(sums.all_logits, z.sum(1))
@@ -56,5 +58,5 @@ def test_any_tile_counts_each_logit_once(n, classes, elements, with_b):
 @pytest.mark.parametrize("classes", [1, 2, 50])
 def test_one_class_has_all_the_probability(classes):
     x, w = jnp.ones((3, 2)), jnp.full((2, classes), 5.0)
-    loss = linear_cross_entropy(x, w, None, jnp.zeros(3, jnp.int32), tile_bytes=16)
+    loss: Any = linear_cross_entropy(x, w, None, jnp.zeros(3, jnp.int32), tile_bytes=16)
     np.testing.assert_allclose(loss, np.log(classes), rtol=1e-6)
