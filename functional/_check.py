@@ -140,6 +140,13 @@ def check_concrete(op: str, tree: Any) -> None:
         raise TypeError(f"{op}: it needs values, and got a traced array: call it outside of jax.jit, vmap and grad")
 
 
+def known_values(array: Any) -> np.ndarray | None:
+    """Returns an array's values, or None where they are not known: traced, or on devices of other processes."""
+    if isinstance(array, Tracer) or not getattr(array, "is_fully_addressable", True):
+        return None
+    return np.asarray(array)
+
+
 def check_known(op: str, name: str, value: Any) -> None:
     """Raises TypeError where value holds a leaf that is neither a number nor an array that jax computes with."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(value):

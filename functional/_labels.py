@@ -9,10 +9,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 
-from ._check import describe, dtype_of
+from ._check import describe, dtype_of, known_values
 from ._typing import Array
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -54,15 +52,15 @@ def check_labels(
         raise ValueError(f"{op}: there must be at least one class; got {whose}")
     if reduction == "mean" and 0 in shape:
         raise ValueError(f"{op}: a mean needs at least one row; got {whose}. The reduction 'sum' gives 0 there")
-    if isinstance(labels, Tracer) or not getattr(labels, "is_fully_addressable", True):
+    values = known_values(labels)
+    if values is None:
         return
-    values = np.asarray(labels)
-    wrong = np.argwhere((values != ignore_index) & ((values < 0) | (values >= classes)))
-    if len(wrong):
-        place = tuple(wrong[0].tolist())
+    wrong = (values != ignore_index) & ((values < 0) | (values >= classes))
+    if wrong.any():
+        place = tuple(int(axis[0]) for axis in wrong.nonzero())
         raise ValueError(
             f"{op}: labels must be classes from 0 to {classes - 1}, or ignore_index {ignore_index}; "
-            f"got {values[place]} at {list(place)}" + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else "")
+            f"got {values[place]} at {list(place)}" + (f", and {wrong.sum() - 1} more" if wrong.sum() > 1 else "")
         )
 
 

@@ -4,9 +4,11 @@
 not a dependency of the core, so without it the same annotation simply means `Array`.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
+import jax
 from jax import Array
 
 if TYPE_CHECKING:
@@ -23,6 +25,13 @@ else:
                 return item[0]
 
         Integer = Float
+
+Result = TypeVar("Result")
+
+
+def custom_vjp(nondiff_argnums: tuple[int, ...]) -> Callable[[Callable[..., Result]], jax.custom_vjp[Result]]:
+    """`jax.custom_vjp` of a function with static arguments. partial alone would hide the result's type from pyright."""
+    return cast(Any, partial(jax.custom_vjp, nondiff_argnums=nondiff_argnums))
 
 
 Params: TypeAlias = Sequence[tuple[Array, Array | None]]

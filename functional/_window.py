@@ -54,6 +54,12 @@ class Steps(NamedTuple):
         """How often the window stops: the result's length."""
         return (self.size + self.before + self.after - self.window) // self.stride + 1
 
+    @property
+    def inside(self) -> list[tuple[int, int]]:
+        """For each stop, the first place in the window that is x's and not the padding's, and how many are."""
+        starts = (k * self.stride - self.before for k in range(self.stops))
+        return [(max(-start, 0), min(start + self.window, self.size) - max(start, 0)) for start in starts]
+
 
 def pooling_steps(op: str, x: Any, window: Any, stride: Any, padding: Any) -> tuple[Steps, Steps]:
     """Returns the steps along height and along width. stride: None is window.

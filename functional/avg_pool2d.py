@@ -10,16 +10,15 @@ the padding is not counted, how many of its elements are x's.
 Source: LeCun et al., "Gradient-based learning applied to document recognition", 1998, section II, for the pooling.
 """
 
-from functools import partial, reduce
+from functools import reduce
 from itertools import repeat
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ._check import accumulator, checked_cotangent, checked_first, describe, float_dtype
-from ._typing import Array, Float
+from ._typing import Array, Float, custom_vjp
 from ._window import Padding, Pair, Steps, pooling_steps, put_back, seen
 
 # x, of which backward reads the shape and the dtype only: under jax.jit nothing of it is kept.
@@ -41,12 +40,8 @@ def _check(
 
 def _counts(rows: Steps, columns: Steps, include_pad: bool, like: Array) -> Array:
     """Returns by how much to divide each element of `like`, [n, out_height, out_width, channels]."""
-    along = []
-    for steps in (rows, columns):
-        start = steps.stride * np.arange(steps.stops) - steps.before
-        inside = np.minimum(start + steps.window, steps.size) - np.maximum(start, 0)
-        along.append(np.full(steps.stops, steps.window) if include_pad else inside)
-    counts = jnp.asarray(along[0][:, None] * along[1], like.dtype)
+    along = [[steps.window if include_pad else count for _, count in steps.inside] for steps in (rows, columns)]
+    counts = jnp.asarray([[height * width for width in along[1]] for height in along[0]], like.dtype)
     return jax.lax.broadcast_in_dim(counts, like.shape, (1, 2))
 
 
@@ -61,7 +56,7 @@ def _avg_pool2d(x: Array, window: Pair, stride: Pair | None, padding: Padding, c
 
 
 @checked_first(_check)
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+@custom_vjp(nondiff_argnums=(1, 2, 3, 4))
 def avg_pool2d(
     x: Float[Array, "n height width channels"],
     window: Pair = 2,

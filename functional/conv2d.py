@@ -15,14 +15,13 @@ Source: Dumoulin & Visin, "A guide to convolution arithmetic for deep learning",
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from ._check import accumulator, checked_cotangent, checked_first, describe, float_dtype
-from ._typing import Array, Float
+from ._typing import Array, Float, custom_vjp
 from ._window import Padding, Pads, Pair, pads_of, pair
 
 # x and w, because each is a factor of the other's gradient; and b, which only tells backward whether there was one.
@@ -81,7 +80,7 @@ def _conv2d(x, w, b, stride: Pair, padding: Padding, dilation: Pair) -> Array:
 
 
 @checked_first(_check)
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+@custom_vjp(nondiff_argnums=(3, 4, 5))
 def conv2d(
     x: Float[Array, "n height width c_in"],
     w: Float[Array, "kernel_height kernel_width c_in c_out"],

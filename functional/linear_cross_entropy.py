@@ -16,18 +16,16 @@ which a cotangent per row does not allow.
 """
 
 import math
-from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from ._check import accumulator, check_affine, checked_cotangent, checked_first, describe
 from ._labels import check_labels, check_options, row_weights
 from ._logit_tiles import Rows, Tiling, cotangents, row_sums, tiling_of
-from ._typing import Array, Float, Integer
+from ._typing import Array, Float, Integer, custom_vjp
 
 TILE_BYTES = 2**22
 """Bytes of a tile of logits by default: about the best on a 2-core CPU (docs/performance.md)."""
@@ -100,12 +98,12 @@ def _linear_cross_entropy(
 
 
 @checked_first(_check)
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7))
+@custom_vjp(nondiff_argnums=(4, 5, 6, 7))
 def linear_cross_entropy(
     x: Float[Array, "*batch fan_in"],
     w: Float[Array, "fan_in classes"],
     b: Float[Array, " classes"] | None,
-    labels: Integer[Array | np.ndarray, "*batch"],
+    labels: Integer[ArrayLike, "*batch"],
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
@@ -137,7 +135,7 @@ def linear_cross_entropy_fwd(
     x: Float[Array, "*batch fan_in"],
     w: Float[Array, "fan_in classes"],
     b: Float[Array, " classes"] | None,
-    labels: Integer[Array | np.ndarray, "*batch"],
+    labels: Integer[ArrayLike, "*batch"],
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",

@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 
 from ._check import accumulator, checked_cotangent, checked_first, describe, float_dtype
-from ._softmax import log_probabilities, row_norms
+from ._softmax import log_probabilities, peak_and_total, probabilities
 from ._typing import Array, Float
 
-# x, which is alive anyway, and its largest number and log-sum, two numbers a row. Not y: in half precision it is
-# rounded, and exp would make each rounding of y = -8 an error of 8 roundings in a probability.
+# x, which is alive anyway, and two numbers a row: its largest, and its sum of exponentials. Not y: in half precision it
+# is rounded, and exp would make each rounding of y = -8 an error of 8 roundings in a probability.
 Residuals: TypeAlias = tuple[Array, Array, Array]
 
 
@@ -33,8 +33,8 @@ def _check(x: Any, op: str = "log_softmax") -> jnp.dtype:
 def _log_softmax(x: Array) -> tuple[Array, Residuals]:
     dtype = _check(x)
     wide = jnp.astype(x, accumulator(dtype))
-    peak, log_sum = row_norms(wide)
-    return log_probabilities(wide, peak, log_sum).astype(dtype), (jnp.asarray(x), peak, log_sum)
+    peak, total = peak_and_total(wide)
+    return log_probabilities(wide, peak, total).astype(dtype), (jnp.asarray(x), peak, total)
 
 
 @checked_first(_check)
@@ -69,11 +69,11 @@ def log_softmax_bwd(
 
     y_bar: an array of y's shape and dtype, else ValueError or TypeError.
     """
-    x, peak, log_sum = residuals
+    x, peak, total = residuals
     y_bar = checked_cotangent("log_softmax_bwd", "y_bar", y_bar, x.shape, float_dtype("log_softmax_bwd", x=x))
     bar = y_bar.astype(peak.dtype)
-    probabilities = jnp.exp(log_probabilities(x.astype(peak.dtype), peak, log_sum))
-    return ((bar - probabilities * jnp.sum(bar, axis=-1, keepdims=True)).astype(y_bar.dtype),)
+    x_bar = bar - probabilities(x.astype(peak.dtype), peak, total) * jnp.sum(bar, axis=-1, keepdims=True)
+    return (x_bar.astype(y_bar.dtype),)
 
 
 log_softmax.defvjp(log_softmax_fwd, log_softmax_bwd)

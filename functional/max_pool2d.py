@@ -13,15 +13,13 @@ wins, and of several the last one, as in torch.
 Source: Ranzato, Boureau & LeCun, "Sparse feature learning for deep belief networks", 2007, for the pooling.
 """
 
-from functools import partial
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ._check import accumulator, checked_cotangent, checked_first, float_dtype
-from ._typing import Array, Float
+from ._typing import Array, Float, custom_vjp
 from ._window import Padding, Pair, Steps, pooling_steps, put_back, seen
 
 # x, which is alive anyway (a rectifier before it keeps it). Who won is found again: that is cheap, and under jax.jit it
@@ -37,11 +35,11 @@ def _largest(x: Array, steps: Steps) -> tuple[Array, Array]:
     """Returns `(largest, winner)` along one axis; winner is the place in the window."""
     dtype = jnp.uint8 if steps.window <= 256 else jnp.int32
     # A window of nothing but -inf is won by its first element that is not padding.
-    first = np.maximum(steps.before - steps.stride * np.arange(steps.stops), 0)
+    first = [place for place, _ in steps.inside]
     shape = [*x.shape[: steps.axis], steps.stops, *x.shape[steps.axis + 1 :]]
     largest = jnp.full(shape, -jnp.inf, x.dtype)
     winner = jax.lax.broadcast_in_dim(jnp.asarray(first, dtype), shape, (steps.axis,))
-    for place, here in enumerate(seen(x, steps, -np.inf)):
+    for place, here in enumerate(seen(x, steps, -jnp.inf)):
         wins = (here > largest) | jnp.isnan(here)
         largest, winner = jnp.where(wins, here, largest), jnp.where(wins, jnp.asarray(place, dtype), winner)
     return largest, winner
@@ -59,7 +57,7 @@ def _max_pool2d(x: Array, window: Pair, stride: Pair | None, padding: Padding) -
 
 
 @checked_first(_check)
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+@custom_vjp(nondiff_argnums=(1, 2, 3))
 def max_pool2d(
     x: Float[Array, "n height width channels"],
     window: Pair = 2,

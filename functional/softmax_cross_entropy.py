@@ -10,22 +10,19 @@ Source: torch's `cross_entropy`, for the names and what they mean; Szegedy et al
 architecture", 2016, section 7, for label smoothing.
 """
 
-from functools import partial
 from typing import Any, Literal, TypeAlias
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from ._check import accumulator, checked_cotangent, checked_first, describe, float_dtype
 from ._labels import at_label, check_labels, check_options, is_label, row_weights
-from ._softmax import log_probabilities, row_norms
-from ._typing import Array, Float, Integer
+from ._softmax import peak_and_total, probabilities
+from ._typing import Array, Float, Integer, custom_vjp
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
-# logits and labels, which are alive anyway, and each row's largest logit and log-sum: two numbers a row. Probabilities
-# would be one more array of the logits' size, of float32 in half precision too; to make them again is one exp each.
+# logits and labels, which are alive anyway, and each row's largest logit and sum of exponentials: two numbers a
+# row. Probabilities would be one more array of the logits' size, of float32 in half precision too.
 Residuals: TypeAlias = tuple[Array, ArrayLike, Array, Array]
 
 
@@ -55,9 +52,9 @@ def _softmax_cross_entropy(
     acc = accumulator(dtype)
     weights = row_weights(labels, logits.shape[-1], ignore_index, acc)
     wide = _cleared(logits.astype(acc), weights)
-    peak, log_sum = row_norms(wide)
+    peak, total = peak_and_total(wide)
     shifted = wide - peak
-    loss = log_sum[..., 0] - (1 - label_smoothing) * at_label(shifted, labels)
+    loss = jnp.log(total[..., 0]) - (1 - label_smoothing) * at_label(shifted, labels)
     if label_smoothing:
         loss = loss - label_smoothing * jnp.mean(shifted, axis=-1)
     loss = weights * loss
@@ -65,14 +62,14 @@ def _softmax_cross_entropy(
         loss = jnp.sum(loss)
     if reduction == "mean":
         loss = loss / jnp.sum(weights)
-    return loss.astype(dtype), (logits, labels, peak, log_sum)
+    return loss.astype(dtype), (logits, labels, peak, total)
 
 
 @checked_first(_check)
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+@custom_vjp(nondiff_argnums=(2, 3, 4))
 def softmax_cross_entropy(
     logits: Float[Array, "*batch classes"],
-    labels: Integer[Array | np.ndarray, "*batch"],
+    labels: Integer[ArrayLike, "*batch"],
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
@@ -105,7 +102,7 @@ def softmax_cross_entropy(
 
 def softmax_cross_entropy_fwd(
     logits: Float[Array, "*batch classes"],
-    labels: Integer[Array | np.ndarray, "*batch"],
+    labels: Integer[ArrayLike, "*batch"],
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
@@ -128,7 +125,7 @@ def softmax_cross_entropy_bwd(
     ValueError or TypeError.
     """
     op = "softmax_cross_entropy_bwd"
-    logits, labels, peak, log_sum = residuals
+    logits, labels, peak, total = residuals
     labels = jnp.asarray(labels)
     shape = labels.shape if reduction == "none" else ()
     loss_bar = checked_cotangent(op, "loss_bar", loss_bar, shape, float_dtype(op, logits=logits))
@@ -138,8 +135,8 @@ def softmax_cross_entropy_bwd(
     if reduction == "mean":
         row_bar = row_bar / jnp.maximum(jnp.sum(weights), 1)  # where no row counts, the gradients are 0, not 0 / 0
     targ = (1 - label_smoothing) * is_label(labels, classes).astype(acc) + label_smoothing / classes
-    probabilities = jnp.exp(log_probabilities(_cleared(logits.astype(acc), weights), peak, log_sum))
-    return (row_bar[..., None] * (probabilities - targ)).astype(loss_bar.dtype), None
+    softmax = probabilities(_cleared(logits.astype(acc), weights), peak, total)
+    return (row_bar[..., None] * (softmax - targ)).astype(loss_bar.dtype), None
 
 
 softmax_cross_entropy.defvjp(softmax_cross_entropy_fwd, softmax_cross_entropy_bwd)

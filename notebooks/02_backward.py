@@ -484,7 +484,8 @@ print(f"loss before {losses[0]:.1f}, after {len(losses)} steps {losses[-1]:.1f}"
 
 # %% [markdown]
 # The root of the loss is how far the digit is missed by, typically: 1.5. A net with ten
-# outputs and another loss does far better. The gradients would be made in just this way.
+# outputs and another loss does far better. The gradients would be made in just this way. (The
+# lesson promised that loss: it is `softmax_cross_entropy` in the library, by hand as well.)
 #
 # ## What you have now
 #

@@ -74,13 +74,13 @@ def test_a_wrong_count_in_backward_is_caught():
     ids=str,
 )
 def test_every_geometry(options):
-    x = whole(2, 6, 7, 3)
+    (window, stride, padding, include), x = options, whole(2, 6, 7, 3)
     y_bar = whole(*twin_avg_pool2d(x, *options).shape, seed=1)
 
     @jax.jit
     def by_hand(x, y_bar):
         y, residuals = avg_pool2d_fwd(x, *options)
-        return y, avg_pool2d_bwd(*options, residuals, y_bar)[0]
+        return y, avg_pool2d_bwd(window, stride, padding, include, residuals, y_bar)[0]
 
     @jax.jit
     def derived(x, y_bar):
