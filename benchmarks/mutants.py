@@ -29,6 +29,7 @@ from pullback.functional import (
     init_mlp,
     leaky_relu,
     lin,
+    linear_cross_entropy,
     log_softmax,
     max_pool2d,
     mlp_loss,
@@ -59,6 +60,15 @@ def twin_smoothed_losses(logits, labels):
     return in_jax.twin_softmax_cross_entropy(logits, labels, -100, 0.25, "none")
 
 
+def tiled_losses(x, w, b, labels):
+    """In tiles that divide neither the rows nor the classes below."""
+    return linear_cross_entropy(x, w, b, labels, reduction="none", tile_bytes=24)
+
+
+def twin_losses(x, w, b, labels):
+    return in_jax.twin_linear_cross_entropy(x, w, b, labels, reduction="none")
+
+
 def mutation_scores() -> list[parity.MutationScore]:
     # relu: a first element and first and last rows that are on, so that what happens to them shows; and zeros.
     x = normal(0, 6, 5)
@@ -78,6 +88,7 @@ def mutation_scores() -> list[parity.MutationScore]:
         (log_softmax, (normal(13, 5, 7),), in_jax.twin_log_softmax),
         (softmax_cross_entropy, (normal(13, 5, 7), labels), in_jax.twin_softmax_cross_entropy),
         (smoothed_losses, (normal(13, 5, 7), labels), twin_smoothed_losses),
+        (tiled_losses, (normal(14, 5, 3), normal(15, 3, 7), normal(16, 7), labels), twin_losses),
         (mse, (normal(4, 6, 1), normal(5, 6)), in_jax.twin_mse),
         (mlp_loss, (params, normal(6, 6, 7), normal(7, 6)), in_jax.twin_loss),
         (tiled_mlp_loss, (params, normal(6, 6, 7), normal(7, 6)), in_jax.twin_loss),

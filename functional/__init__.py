@@ -22,6 +22,7 @@ from .init import (
 from .layers import Layer, Lin, Mse, Relu, as_op, no_params, serial
 from .leaky_relu import leaky_relu, leaky_relu_bwd, leaky_relu_fwd
 from .lin import lin, lin_bwd, lin_fwd
+from .linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_bwd, linear_cross_entropy_fwd
 from .log_softmax import log_softmax, log_softmax_bwd, log_softmax_fwd
 from .max_pool2d import max_pool2d, max_pool2d_bwd, max_pool2d_fwd
 from .mlp import forward_and_backward, mlp, mlp_bwd, mlp_fwd, mlp_loss
@@ -63,6 +64,9 @@ __all__ = [
     "lin",
     "lin_bwd",
     "lin_fwd",
+    "linear_cross_entropy",
+    "linear_cross_entropy_bwd",
+    "linear_cross_entropy_fwd",
     "log_softmax",
     "log_softmax_bwd",
     "log_softmax_fwd",

@@ -89,6 +89,24 @@ def float_dtype(op: str, **arrays: Any) -> np.dtype:
     return dtype
 
 
+def check_affine(op: str, x: Any, w: Any, b: Any) -> np.dtype:
+    """Returns the one dtype of x, w and b (which may be None). Raises ValueError unless `x @ w + b` fits."""
+    dtype = float_dtype(op, x=x, w=w) if b is None else float_dtype(op, x=x, w=w, b=b)
+    if w.ndim != 2:
+        raise ValueError(f"{op}: w must have shape (fan_in, fan_out); got w {describe(w)}")
+    if x.ndim == 0 or x.shape[-1] != w.shape[0]:
+        raise ValueError(
+            f"{op}: the last axis of x must be fan_in = {w.shape[0]}, the first axis of w; "
+            f"got x {describe(x)} and w {describe(w)}"
+        )
+    if b is not None and b.shape != w.shape[1:]:
+        raise ValueError(
+            f"{op}: b must have shape (fan_out,) = ({w.shape[1]},), the last axis of w; "
+            f"got b {describe(b)} and w {describe(w)}"
+        )
+    return dtype
+
+
 def checked_cotangent(op: str, name: str, bar: Any, shape: Sequence[int], dtype: Any) -> jax.Array:
     """Returns bar as a jax array. Raises TypeError unless it has the result's dtype, ValueError unless its shape."""
     if float_dtype(op, **{name: bar}) != dtype:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from ._check import accumulator, checked_cotangent, checked_first, describe, float_dtype
+from ._check import accumulator, check_affine, checked_cotangent, checked_first, float_dtype
 from ._typing import Array, Float
 
 # x and w, because each is the factor of the other's gradient; and b, which only tells backward whether there was one.
@@ -19,20 +19,7 @@ Residuals: TypeAlias = tuple[Array, Array, Array | None]
 
 
 def _check(x: Any, w: Any, b: Any = None) -> jnp.dtype:
-    dtype = float_dtype("lin", x=x, w=w) if b is None else float_dtype("lin", x=x, w=w, b=b)
-    if w.ndim != 2:
-        raise ValueError(f"lin: w must have shape (fan_in, fan_out); got w {describe(w)}")
-    if x.ndim == 0 or x.shape[-1] != w.shape[0]:
-        raise ValueError(
-            f"lin: the last axis of x must be fan_in = {w.shape[0]}, the first axis of w; "
-            f"got x {describe(x)} and w {describe(w)}"
-        )
-    if b is not None and b.shape != w.shape[1:]:
-        raise ValueError(
-            f"lin: b must have shape (fan_out,) = ({w.shape[1]},), the last axis of w; "
-            f"got b {describe(b)} and w {describe(w)}"
-        )
-    return dtype
+    return check_affine("lin", x, w, b)
 
 
 def _lin(

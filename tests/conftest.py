@@ -78,6 +78,7 @@ SLOW = {
         "functional/test_export",
     ),
     *("functional/test_fused", "functional/test_fused_loss", "functional/test_init", "functional/test_leaky_relu"),
+    *("functional/test_linear_cross_entropy", "functional/test_logit_tiles"),
     *("functional/test_log_softmax", "functional/test_max_pool2d", "functional/test_softmax_cross_entropy"),
     *("functional/test_shifted_relu", "functional/test_weight_grad", "functional/experimental/test_fused_pallas"),
     *("parity/lesson/test_chain", "parity/lesson/test_mnist", "parity/lesson/test_sharded", "parity/test_check"),

@@ -25,6 +25,7 @@ from pullback.benchmarks import (
     floor,
     held,
     inputs,
+    last_layer,
     lin_rule,
     peers,
     plot,
@@ -360,3 +361,15 @@ def test_the_page_of_scaling_has_each_case_that_is_measured_here(root):
     page = (root / "docs" / "scaling.md").read_text()
     for num_processes, devices in scaling_here.CASES:
         assert f"| {num_processes} × {devices} | " in page
+
+
+def test_the_last_layer_in_tiles_is_right_and_needs_less_memory():
+    size = last_layer.Size(3000, 1500, 8)
+    plain, tiled = (
+        last_layer.temporary_megabytes(form, last_layer.GRADIENTS, size, np.float32) for form in last_layer.LOSSES
+    )
+    assert plain > 4 * 3000 * 1500 / 1e6 > tiled
+    assert set(last_layer.errors(last_layer.arguments(last_layer.Size(20, 30, 4)))) == set(last_layer.LOSSES)
+    assert max(last_layer.errors(last_layer.arguments(last_layer.Size(20, 30, 4))).values()) < 1e-5
+    table = last_layer.time_table(last_layer.Size(20, 30, 4), rounds=1)
+    assert table.row_count == 4

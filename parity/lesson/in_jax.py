@@ -83,6 +83,14 @@ def twin_softmax_cross_entropy(logits, labels, ignore_index=-100, label_smoothin
     return loss.astype(logits.dtype)
 
 
+def twin_linear_cross_entropy(x, w, b, labels, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+    # All logits at once, not rounded to half precision between the layer and its loss.
+    wide = np.promote_types(x.dtype, np.float32)
+    logits = jnp.matmul(x, w, preferred_element_type=wide)
+    logits = logits if b is None else logits + jnp.broadcast_to(b.astype(wide), logits.shape)
+    return twin_softmax_cross_entropy(logits, labels, ignore_index, label_smoothing, reduction).astype(x.dtype)
+
+
 def twin_mse(output, targ):
     wide = np.promote_types(output.dtype, np.float32)
     diff = output.reshape(targ.shape).astype(wide) - targ.astype(wide)

@@ -51,6 +51,11 @@ def softmax_cross_entropy(logits, labels, ignore_index=-100, label_smoothing=0.0
     return loss.reshape(labels.shape) if reduction == "none" else loss
 
 
+def linear_cross_entropy(x, w, b, labels, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+    logits = x @ w if b is None else lin(x, w, b)
+    return softmax_cross_entropy(logits, labels, ignore_index, label_smoothing, reduction)
+
+
 def mse(output, targ):
     return (output.reshape(targ.shape) - targ).pow(2).mean()
 

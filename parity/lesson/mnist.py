@@ -17,6 +17,7 @@ from pullback.functional import (
     init_mlp,
     leaky_relu,
     lin,
+    linear_cross_entropy,
     log_softmax,
     max_pool2d,
     mlp_loss,
@@ -64,8 +65,8 @@ def check_mnist(
     batch_size: rows, drawn from MNIST's train split with `seed` and normalized with train's moments. dtype: float32,
     float64, bfloat16 or float16. source: as for `pullback.data.load_mnist`. full: also everything that `check` looks
     at, for lin, relu (plain, shifted, leaky), mse and the whole loss, and for the rules of a classifier on the same
-    batch (poolings of the images, log_softmax and softmax_cross_entropy of ten classes): transformations, dtypes,
-    kinks, numerical differentiation, ...
+    batch (poolings of the images, log_softmax, softmax_cross_entropy and linear_cross_entropy of ten classes):
+    transformations, dtypes, kinks, numerical differentiation, ...
     device: cpu, gpu or tpu, where the jax implementations run (None: where jax computes by default). precision: jax's
     matmul precision for them, default, high or highest (None). The bound follows what float32 products are there; where
     they are another arithmetic at highest or at default, the net is checked at that too, and a finding says so.
@@ -183,7 +184,8 @@ def _examined(params: Any, x: Any, targ: Any, seed: int, product_u: float) -> tu
 
     lin_args, (z1,), mse_args = (tuple(arguments.values()) for arguments in _inside(params, x, targ).values())
     images, labels = x.reshape(-1, 28, 28, 1), targ.astype(np.int32)
-    logits = np.asarray(in_jax.twin_lin(x, *draw_params(seed, (784, 10), np.random.default_rng(seed), x.dtype)[0]))
+    (last,) = draw_params(seed, (784, 10), np.random.default_rng(seed), x.dtype)
+    logits = np.asarray(in_jax.twin_lin(x, *last))
     subjects = [
         (lin, lin_args, in_jax.twin_lin, in_torch.lin),
         (relu, (z1,), in_jax.twin_relu, in_torch.relu),
@@ -195,6 +197,12 @@ def _examined(params: Any, x: Any, targ: Any, seed: int, product_u: float) -> tu
         (avg_pool2d, (images,), in_jax.twin_avg_pool2d, in_torch.avg_pool2d),
         (log_softmax, (logits,), in_jax.twin_log_softmax, in_torch.log_softmax),
         (softmax_cross_entropy, (logits, labels), in_jax.twin_softmax_cross_entropy, in_torch.softmax_cross_entropy),
+        (
+            linear_cross_entropy,
+            (x, *last, labels),
+            in_jax.twin_linear_cross_entropy,
+            in_torch.linear_cross_entropy,
+        ),
     ]
     outcomes, findings = [], []
     for rule, args, reference, torch in subjects:

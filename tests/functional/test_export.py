@@ -55,6 +55,7 @@ def arguments(which: str) -> dict[str, tuple[Any, ...]]:
         "mse": (random(*targ.shape), targ),
         "image": (image,),
         "logits": (random(len(rows), 10), np.arange(len(rows), dtype=np.int32) % 10),
+        "linear": (x, random(sizes[0], 10), random(10), np.asarray(targ, np.int32) % 10),
         "conv": (image, random(3, 2, 1, 4), random(4)),
         "rows": (rows, random(len(rows), 3)),
         "mlp": (params, x),
@@ -119,6 +120,7 @@ def net(serial, sizes):
 
 
 FUSED = ("fused_mlp_loss", "fused_mlp_loss_fwd", "fused_value_and_grad", "fused_forward_and_backward")
+LINEAR_LOSS = ("linear_cross_entropy", "linear_cross_entropy_fwd", "linear_cross_entropy_bwd")
 FORMS = ("outer", "einsum", "matmul", "transposed")
 
 # By the public function's name; after a colon, what is special.
@@ -137,6 +139,8 @@ CASES = {
     **rule("log_softmax", "x"),
     **rule("softmax_cross_entropy", "logits", -100, 0.1, "mean"),
     "softmax_cross_entropy: each row": Case("logits", given(reduction="none")),
+    **rule("linear_cross_entropy", "linear", -100, 0.1, "mean", 512),
+    "linear_cross_entropy: each row": Case("linear", given(reduction="none")),
     **{f"weight_grad_{form}": Case("rows") for form in FORMS},
     **rule("mlp", "mlp"),
     **loss("mlp_loss"),
@@ -175,7 +179,7 @@ NOT_EXPORTED = {
 
 # What takes rows takes any number of them in one artefact, except where Python must know that number.
 NOT_SYMBOLIC = {
-    **dict.fromkeys(FUSED, "the number of tiles"),
+    **dict.fromkeys((*FUSED, *LINEAR_LOSS), "the number of tiles"),
     **dict.fromkeys(("sgd_epoch", *(f"weight_grad_{form}" for form in FORMS)), "len(x)"),
 }
 

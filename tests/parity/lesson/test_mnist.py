@@ -77,6 +77,7 @@ def test_full_looks_at_each_rule_too():
         "avg_pool2d",
         "log_softmax",
         "softmax_cross_entropy",
+        "linear_cross_entropy",
     }
     assert report.implementations == WHO
     assert {f.check for f in report.findings} >= {"transformations", "kinks", "numerical", "structure", "rule ran"}
