@@ -40,17 +40,15 @@ def rows(cases: Iterable[Case]) -> Iterator[tuple[Case, Found, float]]:
 
 
 def show_nets(only: Iterable[str]) -> bool:
-    """A table of the nets; whether all are as they should be."""
-    table = Table("net", "framework", "as it should", "said", "seconds", "MB", "MB of the original alone")
+    """A line for each net, as soon as it is known; whether all are as they should be."""
     well = True
     for net in all_nets(only):
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             right, said, seconds, held, alone = pool.submit(of_net, net.name, net.framework).result()
         well &= right
-        row = "yes" if right else "NO", said, f"{seconds:.0f}", f"{held:.0f}", f"{alone:.0f}"
-        table.add_row(net.name, net.framework, *row)
-    if table.row_count:
-        Console().print(table)
+        verdict = "as it should be" if right else "NOT AS IT SHOULD BE"
+        cost = f"{seconds:.0f} s, {held:.0f} MB, and {alone:.0f} MB for the original alone"
+        print(f"{net.name} ({net.framework}): {verdict}. {cost}. {said}", flush=True)
     return well
 
 

@@ -27,6 +27,7 @@ def attention_between(layers: Sequence[np.ndarray], port: np.ndarray, original: 
 
     layers: the outputs of the linear layers before, [batch, tokens, width]: query, key and value, or all in one.
     """
+    port, original = (x.reshape(*x.shape[:2], -1) if x.ndim == 4 else x for x in (port, original))  # heads apart
     parts = _query_key_value(layers, original)
     if parts is None or port.shape != original.shape:
         return ""

@@ -95,6 +95,36 @@ def test_a_pool_before_numbers_in_another_order_is_not_blamed(nets):
     assert found.path == "Dense_0" and found.hint.startswith("the original's numbers in another order")
 
 
+class Attention(torch.nn.Module):
+    """Written by hand, with two heads."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v, self.o = (torch.nn.Linear(6, 6) for _ in range(4))
+
+    def forward(self, x):
+        q, k, v = (part(x).unflatten(-1, (2, 3)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        return self.o(torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class PortedAttention(nn.Module):
+    scale: float = 3**-0.5
+
+    @nn.compact
+    def __call__(self, x):
+        q, k, v = (nn.DenseGeneral((2, 3), name=name)(x) for name in "qkv")
+        y = nn.dot_product_attention(q * np.float32(self.scale * 3**0.5), k, v)
+        return nn.DenseGeneral(6, axis=(-2, -1), name="o")(y)
+
+
+def test_attention_by_hand(nets):
+    original = nets.randomized(Attention())
+    x = np.random.default_rng(0).standard_normal((2, 4, 6)).astype(np.float32)
+    assert check_model(PortedAttention(), original, (x,), grads=False).ok
+    found = first(check_model(PortedAttention(1.0), original, (x,), grads=False))
+    assert found.path == "o" and found.hint.startswith("attention with scores that are not scaled")
+
+
 def test_a_row_that_the_original_never_moves(nets):
     ids = np.array([[1, 0, 2]], np.int32)
     found = first(check_model(nn.Embed(4, 3), nets.randomized(torch.nn.Embedding(4, 3, padding_idx=0)), (ids,)))
