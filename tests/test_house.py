@@ -281,4 +281,6 @@ def test_the_wheel_holds_one_name(root, tmp_path):
         assert not sources.difference(names)
     assert "pullback/data/sample.npz" in names and "pullback/data/SAMPLE-LICENSE.md" in names
     assert not [name for name in names if Path(name).name.startswith(("test_", "conftest"))]
-    assert wheel.stat().st_size < 1_300_000
+    packed = {info.filename: info.compress_size for info in zipfile.ZipFile(wheel).infolist()}
+    assert packed.pop("pullback/data/sample.npz") < 900_000
+    assert max(packed.values()) < 20_000 and wheel.stat().st_size < 1_500_000, "the sample is the one large file"

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..layers.marks import Place
 from ..layers.numbering import Numbering
-from ..layers.pieces import MOST, Piece, flat, pieces
+from ..layers.cutting import MOST, Piece, flat, pieces
 from ..roundoff.bounded import Bounded, Rounding
 from ..verdict.deviation import Deviation, deviation_of
 from ..verdict.rows import APPROXIMATED
