@@ -42,7 +42,7 @@ def test_as_plain_data(wrong):
         *("second", "Dense", "2", "Linear"),
     )
     assert (first["what"], first["call"], first["calls"], first["output_agrees_of"]) == ("input", 0, 1, "first")
-    assert len(first["index"]) == 2 and abs(first["port"] - 2.5 * first["original"]) > 0 and not data["ok"]
+    assert len(first["index"]) == 2 and first["port"] == pytest.approx(2.5 * first["original"]) and not data["ok"]
     assert data["classes"]["original"]["2"] == "Linear"
     assert len(data["steps"]) == len(wrong.steps) and {step["dtype"] for step in data["steps"]} == {
         "float64",
