@@ -52,6 +52,15 @@ Weights = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+LayoutName = Annotated[
+    Name, _named("A dict: parameters of the port, e.g. **.query, and what makes each of the original's array.")
+]
+Frozen = Annotated[
+    str | None, _listed("NAME,...", "Parameters that the port does not train, e.g. embed,**.bias: not compared.")
+]
+IntendedStop = Annotated[
+    str | None, _listed("NAME,...", "Layers or parameters at which the port stops gradients on purpose.")
+]
 NoGrads = Annotated[
     bool | None, typer.Option("--no-grads", help="Compare the way forward only.", rich_help_panel=MODEL)
 ]
@@ -63,6 +72,7 @@ Steps = Annotated[
 OptimizerName = Annotated[
     Name, _named("A pair: an optax transformation, and a function of the parameters that makes a torch optimizer.")
 ]
+LISTS = ("frozen", "intended_stop")  # of names, with commas between them
 PASSED_ON = ("weights", "steps", "seed")
 """The options that `parity.check_model` has too, in the same form."""
 
@@ -76,6 +86,9 @@ def check_model_named(model: str, given: dict[str, Any]) -> "ModelReport":
     options = {name: given[name] for name in PASSED_ON if name in given}
     options["grads"] = not given.get("no_grads", False)
     options["match"] = _matched(given.get("match", []))
+    for name in LISTS:
+        if name in given:
+            options[name] = [each.strip() for each in given[name].split(",")]
     with progress():
         from pullback.parity import check_model
 
@@ -86,6 +99,8 @@ def check_model_named(model: str, given: dict[str, Any]) -> "ModelReport":
             options["original_inputs"], options["original_kwargs"] = arguments_named(
                 "--original-inputs", given["original_inputs"]
             )
+        if "layout" in given:
+            options["layout"] = _layout(given["layout"])
         for name in ("loss", "optimizer"):
             if name in given:
                 options[name] = pair_named(f"--{name}", given[name])
@@ -105,6 +120,13 @@ def _is_maker(found: Any) -> bool:
     return isinstance(found, type) or (
         isinstance(found, Callable) and type(found).__module__ in ("builtins", "functools")
     )
+
+
+def _layout(name: str) -> dict[str, Any]:
+    given = value_named("--layout", name)
+    if not isinstance(given, dict):
+        refuse(f"--layout: expected a dict of functions, but {name} gives {type(given).__name__}")
+    return given
 
 
 def _matched(pairs: list[str]) -> dict[str, str]:

@@ -14,7 +14,8 @@ OPTIONS = {
         *("--arithmetic", "--allow-unjudged", "--device", "--precision", "--seed", "--capsule", *OUTPUT),
     ),
     "--model": (
-        *("--original", "--inputs", "--original-inputs", "--match", "--weights", "--no-grads", "--loss"),
+        *("--original", "--inputs", "--original-inputs", "--match", "--weights", "--layout", "--frozen"),
+        *("--intended-stop", "--no-grads", "--loss"),
         *("--steps", "--optimizer", "--seed", *OUTPUT),
     ),
     "--replay": ("--allow", *OUTPUT),

@@ -47,6 +47,7 @@ INPUTS = (X,)
 SCALED = ((X,), {"scale": 3.0})
 OPTIMIZERS = optax.sgd(0.1), lambda parameters: torch.optim.SGD(parameters, 0.1)
 LOSSES = (lambda y: (y * y).sum(), lambda y: (y * y).sum())
+LAYOUT = {"**.query": np.transpose}
 def leave():
     raise SystemExit(0)
 def hangs(params, x):
@@ -98,7 +99,8 @@ def test_options_arrive(run, models, monkeypatch):
         *("parity", "--model", "my_models:right", "--original", "my_models:NET", "--inputs", "my_models:SCALED"),
         *("--original-inputs", "my_models:INPUTS", "--match", "block{i}=enc.layers.{i}", "--match", "out = head"),
         *("--weights", "port", "--no-grads", "--loss", "my_models:LOSSES", "--steps", "2", "--seed", "7"),
-        *("--optimizer", "my_models:OPTIMIZERS"),
+        *("--optimizer", "my_models:OPTIMIZERS", "--frozen", "embed, **.bias", "--intended-stop", "encoder"),
+        *("--layout", "my_models:LAYOUT"),
     )
     assert result.exit_code == report.exit_code, result.output
     import my_models  # pyright: ignore[reportMissingImports]
@@ -115,6 +117,9 @@ def test_options_arrive(run, models, monkeypatch):
         "loss": my_models.LOSSES,
         "steps": 2,
         "optimizer": my_models.OPTIMIZERS,
+        "frozen": ["embed", "**.bias"],
+        "intended_stop": ["encoder"],
+        "layout": my_models.LAYOUT,
         "seed": 7,
     }
 
@@ -146,6 +151,11 @@ RIGHT = ["--model", "my_models:right"]
         ([*RIGHT, "--device", "cpu"], "--device does not go with --model"),
         ([*RIGHT, *ASKED[1:], "--match", "block"], "--match: expected a layer of the port and one of the original"),
         ([*RIGHT, *ASKED[1:], "--loss", "my_models:X"], "--loss: expected a pair, one for jax and one for torch, but"),
+        (
+            [*RIGHT, *ASKED[1:], "--layout", "my_models:X"],
+            "--layout: expected a dict of functions, but my_models:X gives",
+        ),
+        ([*RIGHT, *ASKED[1:], "--frozen", "fc"], "frozen has 'fc', which fits nothing in the port; there are 0.0, 0.1"),
         ([*RIGHT, *ASKED[1:], "--steps", "2"], "steps and optimizer go together"),
         (["--model", "my_models:nothing", *ASKED[1:]], "--model: there is no nothing in my_models"),
         (["--model", "my_models:needs", *ASKED[1:]], "--model: my_models:needs() raised TypeError: needs() missing 1"),

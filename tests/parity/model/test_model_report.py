@@ -42,20 +42,12 @@ def test_as_plain_data(wrong):
         *("second", "Dense", "2", "Linear"),
     )
     assert (first["what"], first["call"], first["calls"], first["output_agrees_of"]) == ("input", 0, 1, "first")
-    assert len(first["index"]) == 2 and abs(first["port"] - 2.5 * first["original"]) > 0 and not data["ok"]
+    assert len(first["index"]) == 2 and first["port"] == pytest.approx(2.5 * first["original"]) and not data["ok"]
     assert data["classes"]["original"]["2"] == "Linear"
     assert len(data["steps"]) == len(wrong.steps) and {step["dtype"] for step in data["steps"]} == {
         "float64",
         "float32",
     }
-
-
-def test_the_sentence_names_both_sides_and_both_values(wrong):
-    first = wrong.first_divergence
-    assert first is not None
-    assert str(first).startswith("second (Dense; in the original 2, a Linear), forward: its input is ")
-    assert "The output of first agrees" in str(first)
-    assert f"{first.step.port:.9g} in the port, {first.step.original:.9g} in the original" in str(first)
 
 
 def test_without_its_output_compared_nothing_is_proven(nets):
@@ -68,29 +60,3 @@ def test_without_its_output_compared_nothing_is_proven(nets):
 def test_inputs_without_elements_are_refused(nets):
     with pytest.raises(ValueError, match=r"inputs must have elements.*\(0, 6\)"):
         parity.check_model(nets.Dense(), nets.linear_layers(), (nets.ROWS[:0],))
-
-
-def test_of_a_layer_that_is_called_twice_the_call_is_named(nets):
-    import flax.linen as nn
-    import torch
-
-    class Twice(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = torch.nn.Linear(6, 6)
-
-        def forward(self, x):
-            return self.layer(torch.relu(self.layer(x)))
-
-    class Ported(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            layer = nn.Dense(6, name="layer")
-            return layer(1.5 * nn.relu(layer(x)))
-
-    report = parity.check_model(Ported(), nets.randomized(Twice()), (nets.ROWS,))
-    first = report.first_divergence
-    assert first is not None and (first.step.place.call, first.calls) == (1, 2)
-    said = "layer (Dense; in the original layer, a Linear; call 2 of 2), forward: its input is "
-    assert str(first).startswith(said) and "Its output in call 1 agrees" in str(first)
-    assert said.partition(",")[0] in report.to_html() and report.to_dict()["first_divergence"]["call"] == 1
