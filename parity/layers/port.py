@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from .calls import Calls
+from .equinox_parts import batch_norms, parts, statistics
 from .marks import LOSS, STATISTICS, mark
 from .trees import flattened, nested
 from .variables import plain, variables_of
@@ -151,55 +152,24 @@ def _equinox(equinox: Any, module: Any, state: Any, kwargs: Any) -> Port:
     leaves, tree = jax.tree_util.tree_flatten_with_path(arrays)
     params = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
     names = list(params)  # jax sorts a dict
-    kept = {} if state is None else _statistics(equinox, module, state)
+    kept = {} if state is None else statistics(equinox, module, state)
 
     def run(values: dict[str, Any], calls: Calls, *args: Any) -> Any:
         rebuilt = equinox.combine(jax.tree.unflatten(tree, [values[name] for name in names]), static)
-        found = dict(_parts(equinox, rebuilt, ""))
+        found = dict(parts(equinox, rebuilt, ""))
         paths = {id(part): path for path, part in found.items()}
         given = jax.tree.map(lambda x: x, state)  # equinox lets a state be set once
-        for path, index in _indices(equinox, module):
+        for path, index in batch_norms(equinox, module):
             if given is not None:
                 given = given.set(index, tuple(values[f"{path}.{name}".lstrip(".")] for name in STATISTICS))
         with _calls_marked(lambda part: paths.get(id(part)), list(found.values()), calls):
             if given is None:
                 return rebuilt(*args, **kwargs)
             y, updated = rebuilt(*args, given, **kwargs)
-        _mark_statistics(calls, _statistics(equinox, module, updated))
+        _mark_statistics(calls, statistics(equinox, module, updated))
         return y
 
     return Port("equinox", {**params, **kept}, frozenset(kept), run, False)
-
-
-def _indices(equinox: Any, module: Any) -> Iterator[tuple[str, Any]]:
-    """Each batch norm's path, and where in the state its mean and variance are."""
-    for path, part in _parts(equinox, module, ""):
-        if isinstance(part, equinox.nn.BatchNorm):
-            yield path, part.ema_state_index if part.mode == "ema" else part.batch_state_index
-
-
-def _statistics(equinox: Any, module: Any, state: Any) -> dict[str, Any]:
-    """The running statistics that equinox keeps beside the module, by the names that torch has for them."""
-    return {
-        f"{path}.{name}".lstrip("."): array
-        for path, index in _indices(equinox, module)
-        for name, array in zip(STATISTICS, state.get(index), strict=True)
-    }
-
-
-def _parts(equinox: Any, part: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """A module and those in its fields, lists and dicts, each with its path."""
-    if isinstance(part, equinox.Module):
-        yield path, part
-        inside = vars(part).items()
-    elif isinstance(part, (list, tuple)):
-        inside = enumerate(part)
-    elif isinstance(part, dict):
-        inside = part.items()
-    else:
-        return
-    for name, each in inside:
-        yield from _parts(equinox, each, f"{path}.{name}" if path else str(name))
 
 
 def _function(fun: Callable[..., Any], params: Any, kwargs: Any) -> Port:

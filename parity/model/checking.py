@@ -81,8 +81,8 @@ def check_model(
     cannot be carried over; ImportError without torch. A layer that raises after others have run is reported, with what
     was found before it.
     """
+    from ..hints.guesses import hints_of, hints_of_gradients  # with torch, which nothing else needs
     from ..layers.original import Original
-    from .guesses import hints_of, hints_of_gradients  # with torch, which nothing else needs
 
     inputs = as_arrays("inputs", inputs)
     taken = take_apart(port, inputs, kwargs or {})
@@ -147,7 +147,7 @@ def check_model(
         unmapped=only_one_side_has(both, recording, last if grads else None),
         weights_differ=both.differing,
         hints=hints_of(judged.forward, judged.wrong, both, align)
-        | hints_of_gradients(judged.exact, both)
+        | hints_of_gradients([(step.place, step.index) for step in judged.exact if not step.ok], both)
         | hints_of_changes
         | kept.hints,
         notes=[*note_on_variances(both, judged.by_convention), *kept.notes, *raised_midway(calls, recording)],

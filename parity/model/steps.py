@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..layers.cutting import has_marks, is_mark, whole
 from ..layers.marks import Place, met_by
 from ..layers.numbering import Numbering
-from ..layers.cutting import has_marks, is_mark, whole
 from ..roundoff.bounded import Bounded, Rounding, error_of
 from ..roundoff.interpreter import evaluate, inner_call, is_call, scan, walk
 from ..roundoff.products import cpu

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..layers.cutting import MOST, Piece, flat, pieces
 from ..layers.marks import Place
 from ..layers.numbering import Numbering
-from ..layers.cutting import MOST, Piece, flat, pieces
 from ..roundoff.bounded import Bounded, Rounding
 from ..verdict.deviation import Deviation, deviation_of
 from ..verdict.rows import APPROXIMATED

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
+from ..hints.optimizers import step_like
 from ..layers.marks import Place
 from ..roundoff.bounds import rounding_bounds
 from ..verdict.deviation import deviation_of
 from ..verdict.rows import APPROXIMATED
 from ..weights.counterparts import Counterparts
 from .model_report import Step
-from .optimizers import step_like
 
 if TYPE_CHECKING:
     from ..layers.original import Trained

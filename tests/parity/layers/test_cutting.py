@@ -2,8 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pullback.parity.layers.marks import mark
 from pullback.parity.layers.cutting import flat, pieces
+from pullback.parity.layers.marks import mark
 from pullback.parity.roundoff.bounded import Rounding
 from pullback.parity.roundoff.interpreter import evaluate
 

@@ -170,7 +170,7 @@ TABLE = {
     ),
     "fewer layers": (
         lambda n: (nn.Dense(3), n.linear_layers(), (n.ROWS,)),
-        "Only the port has kernel. Only the original has 0.weight",
+        "Only the port has kernel, bias. Only the original has 0.weight",
     ),
     "a match of nothing": (
         lambda n: (n.Dense(), n.linear_layers(), (n.ROWS,), {"match": {"fc": "0"}}),

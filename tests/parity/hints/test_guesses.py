@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pullback.parity import check_model
-from pullback.parity.model.guesses import between, looks_like, statistic, variant_of
+from pullback.parity.hints.guesses import between, looks_like, statistic, variant_of
 
 X = np.random.default_rng(0).standard_normal((5, 6))
 

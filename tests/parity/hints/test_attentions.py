@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pullback.parity.layers.attentions import attention_between
+from pullback.parity.hints.attentions import attention_between
 
 Q, K, V = np.random.default_rng(0).standard_normal((3, 2, 4, 6))
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from pullback.parity.layers.variants import variants_of
+from pullback.parity.hints.variants import variants_of
 
 F = torch.nn.functional
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 4, 6, 6)))

@@ -4,7 +4,7 @@ import optax
 import pytest
 import torch
 
-from pullback.parity.model.optimizers import step_like
+from pullback.parity.hints.optimizers import step_like
 
 RNG = np.random.default_rng(0)
 START, GRADS = RNG.standard_normal(5), list(RNG.standard_normal((3, 5)) * 1e-3)

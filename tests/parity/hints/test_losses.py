@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pullback import parity
-from pullback.parity.model.losses import loss_like
+from pullback.parity.hints.losses import loss_like
 
 F = torch.nn.functional
 LOGITS = torch.from_numpy(np.random.default_rng(0).standard_normal((6, 5)))

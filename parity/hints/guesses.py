@@ -2,21 +2,18 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..case.torch_arrays import to_numpy, to_torch, torch
-from ..layers.attentions import attention_between
 from ..layers.marks import LOSS, STATISTICS, Place
-from ..layers.variants import variants_of
 from ..weights.alignment import Alignment
 from ..weights.counterparts import Counterparts
 from ..weights.layout import permutations
+from .attentions import attention_between
 from .losses import loss_like
-
-if TYPE_CHECKING:
-    from .model_report import Step
+from .variants import variants_of
 
 CLOSE = 1e-6
 """A variant is named if it is this near to the port's values, relative to the largest."""
@@ -153,14 +150,14 @@ def statistic(x: np.ndarray, before: np.ndarray, port: np.ndarray, theirs: np.nd
     return ""
 
 
-def hints_of_gradients(steps: Iterable["Step"], both: Counterparts) -> dict[Place, str]:
-    """What wrong gradients of parameters look like, where that is known."""
+def hints_of_gradients(wrong: Iterable[tuple[Place, tuple[int, ...]]], both: Counterparts) -> dict[Place, str]:
+    """What wrong gradients of parameters look like, where that is known. wrong: each place with its worst index."""
     found = {}
-    for step in steps:
-        part: Any = both.original.parts.get(both.pairs.get(step.place.path, ""))
+    for place, index in wrong:
+        part: Any = both.original.parts.get(both.pairs.get(place.path, ""))
         row = getattr(part, "padding_idx", None)
-        if not step.ok and step.place.backward and row is not None and step.index[:1] == (row,):
-            found[step.place] = f"a gradient for row {row}, which the original never moves (padding_idx={row})"
+        if place.backward and row is not None and index[:1] == (row,):
+            found[place] = f"a gradient for row {row}, which the original never moves (padding_idx={row})"
     return found
 
 
