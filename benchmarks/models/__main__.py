@@ -3,7 +3,8 @@
     make survey-models
 
 The layers are flax's and equinox's; the nets are ResNet-18 in linen and in nnx, and equimo's ViT against timm's where
-both are installed (`pip install equimo timm`). Each net is checked in a process of its own, for its peak of memory.
+both are installed (`pip install --no-deps equimo timm torchvision einops`). Each net is checked in a process of its
+own, for its peak of memory.
 Exit code 0 if the check says of each case what it should.
 """
 
