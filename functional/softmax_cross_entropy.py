@@ -84,9 +84,9 @@ def softmax_cross_entropy(
     from 0 to 1; so much of the probability is spread evenly over all classes. reduction: "mean" over the rows that
     count, "sum" or "none". These three are static.
 
-    Where all rows are ignored, "mean" is NaN, 0 divided by 0, as in torch; the gradients are 0. Logits of any finite
-    size are right. A logit of -inf has the probability 0 (with label smoothing its loss is infinite), and a row of
-    nothing but -inf, or one that holds +inf or NaN, is NaN, as it is in jax and torch.
+    Where all rows are ignored, "mean" is NaN, 0 divided by 0, as in torch; the gradients are 0. Logits are
+    right whose differences the dtype can hold. A logit of -inf has the probability 0 (with label smoothing its loss is
+    infinite), and a row of nothing but -inf, or one that holds +inf or NaN, is NaN, as it is in jax and torch.
 
     A label out of range is an error where its value is known. Under `jax.jit` it is not: the row's loss and gradient
     are NaN, and so is the whole mean.

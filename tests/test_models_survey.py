@@ -7,9 +7,11 @@ import sys
 
 import numpy as np
 
+from pullback import parity
 from pullback.benchmarks.models.__main__ import all_cases
 from pullback.benchmarks.models.case import judged
 from pullback.benchmarks.models.costs import of_net
+from pullback.benchmarks.models.large import large
 from pullback.benchmarks.models.nets import resnets
 
 
@@ -54,3 +56,9 @@ def test_the_command_counts_and_its_exit_code_says_whether_all_is_well():
     assert (
         "Right ports that pass: 1 of 1. Errors found at their layer, and named where a name is known: 1 of 1." in said
     )
+
+
+def test_the_large_net_is_right_when_it_is_small():
+    (net,) = large(width=6, depth=2, rows=3)
+    assert parity.check_model(net.port(), net.original(), net.inputs).ok
+    assert next(large()).name == "12 linear layers, 100.7 million parameters"

@@ -12,13 +12,14 @@ import torch
 from pullback import parity
 
 from . import nets
+from .large import large
 from .nets import Net
 
 
 def all_nets(only: Iterable[str] = ()) -> list[nets.Net]:
     """The nets whose name holds one of the words; those whose libraries are not installed are said to be missing."""
     words = list(only)
-    found = list(nets.resnets())
+    found = [*nets.resnets(), *large()]
     try:
         found += nets.transformers()
     except ImportError as error:

@@ -16,7 +16,7 @@ from ..roundoff.high_level import inner_jaxprs
 from ..roundoff.interpreter import alive, inner_call, is_call, walk
 from .marks import mark_p
 
-MOST = 2**27
+MOST = 2**25
 """So many bytes pass the marks of a piece, in float64, if no single value is larger."""
 
 
