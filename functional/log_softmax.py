@@ -45,8 +45,9 @@ def log_softmax(x: Float[Array, "*batch classes"]) -> Float[Array, "*batch class
     Shapes: `x[..., classes]` with any leading axes; the result has x's shape and dtype. Half precision computes in
     float32 and rounds once.
 
-    Logits are right whose differences the dtype can hold: no exponential overflows. Where x is -inf (a class that is masked out), so is y, and
-    its probability is 0. A row of nothing but -inf, or one that holds +inf or NaN, is NaN, as it is in jax and torch.
+    Logits are right whose differences the dtype can hold: no exponential overflows. Where x is -inf (a class that is
+    masked out), so is y, and its probability is 0. A row of nothing but -inf, or one that holds +inf or NaN, is NaN, as
+    it is in jax and torch.
 
     Residuals: `x`, which is alive anyway, and two numbers a row.
 
