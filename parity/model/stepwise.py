@@ -150,7 +150,10 @@ class Trace:
         return step if step is not None and step.ok else None
 
     def _steps_in_dtype(self, piece: Piece, exact: Walk, places: Sequence[Place]) -> list[Step]:
-        """As jax computes them, each within its bound."""
+        """As jax computes them, each within its bound; the gradients of parameters are judged in float64 alone.
+
+        They have a hundred thousand elements each, and the bound of a sum is a likely one (docs/how-it-decides.md).
+        """
         shapes = {place: met.value.shape for place, met in exact.met.items()}
         given = {place: self._given(place, shape) for place, shape in shapes.items()}
         forced = {place: self._cast(value) for place, value in given.items() if value is not None}
@@ -160,8 +163,6 @@ class Trace:
         want = walked(piece, exactly, lambda place, _: _widened(forced.get(place)), Rounding(self._dtype))
         got = ran(piece, inputs, forced)
         pairs = {place: (got.met[place], want.met[place]) for place in places if place in forced}
-        ours, bounded = self._of_parameters(got, piece), self._of_parameters(want, piece)
-        pairs |= {place: (ours[place], bounded[place]) for place in ours}
         return [compared(place, self._dtype.name, g.value, w.value, w.error) for place, (g, w) in pairs.items()]
 
     def _of_parameters(self, walk: Walk, piece: Piece) -> dict[Place, Met]:

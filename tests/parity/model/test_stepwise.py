@@ -37,12 +37,6 @@ def test_a_rule_whose_forward_is_another_one_without_gradients(nets):
     assert first is not None and first.path == "second"
 
 
-def test_a_parameters_gradient_is_judged_in_the_ports_dtype_too(nets):
-    report = parity.check_model(nets.Dense(), nets.linear_layers(), (nets.ROWS,))
-    judged = {(step.place.path, step.what) for step in report.steps if step.dtype == "float32"}
-    assert report.ok and {("first", "gradient of kernel"), ("second", "gradient of bias")} <= judged
-
-
 def test_a_loop_over_layers_is_walked_whole(nets, monkeypatch):
     monkeypatch.setattr("pullback.parity.model.stepwise.MOST", 1)
 
