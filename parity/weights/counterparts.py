@@ -88,9 +88,8 @@ class Counterparts:
             if key not in used and key not in self.original.shared_with(set(left)):
                 left[key] = array
         ours = {name: value for name, value in self.port.params.items() if name not in found}
-        blocks = Blocks(
-            self.pairs, self._whole(self.kinds, self.pairs), self._whole(self._kinds(), self.pairs.values())
-        )
+        theirs = [other for path, other in self.pairs.items() if self.kinds.get(path)]
+        blocks = Blocks(self.pairs, self._whole(self.kinds, self.pairs), self._whole(self._kinds(), theirs))
         for name, fit in loose_fits(ours, left, blocks, match, self.port.given).items():
             found[name] = fit.source
             used |= set(fit.names)

@@ -99,6 +99,8 @@ def evaluate(closed: Any, args: Any, product: Callable[..., Any]) -> list[Any]:
         elif eqn.primitive.name == "cond":
             branches = [lambda *rest, b=b: evaluate(b, rest, product) for b in eqn.params["branches"]]
             outputs = jax.lax.switch(inputs[0], branches, *inputs[1:])
+        elif eqn.primitive.name == "scan":
+            outputs = looped(eqn.params, inputs, product)
         elif inner is not None:
             outputs = evaluate(inner, inputs, product)
         else:
@@ -106,6 +108,18 @@ def evaluate(closed: Any, args: Any, product: Callable[..., Any]) -> list[Any]:
             outputs = outputs if eqn.primitive.multiple_results else [outputs]
         env.update(zip(eqn.outvars, outputs, strict=True))
     return [atom.val if isinstance(atom, Literal) else env[atom] for atom in jaxpr.outvars]
+
+
+def looped(params: Any, inputs: Any, product: Callable[..., Any]) -> list[Any]:
+    """A scan: its constants, what it carries, and what it walks through."""
+    first, rest = params["num_consts"], params["num_consts"] + params["num_carry"]
+
+    def step(carried: Any, each: Any) -> Any:
+        outputs = evaluate(params["jaxpr"], [*inputs[:first], *carried, *each], product)
+        return outputs[: params["num_carry"]], outputs[params["num_carry"] :]
+
+    through = jax.lax.scan(step, inputs[first:rest], inputs[rest:], params["length"], reverse=params["reverse"])
+    return [*through[0], *through[1]]
 
 
 def emulated(compared: Comparison, product: Callable[..., Any], *who: str) -> Comparison:
