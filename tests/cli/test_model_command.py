@@ -190,6 +190,7 @@ def test_a_model_that_can_be_called_is_the_model_itself(models):
 def test_it_is_as_wide_as_it_may_be(models, columns):
     env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     env |= {} if columns is None else {"COLUMNS": columns}
+    env["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # of which older versions of XLA say on stderr what they doubt
     command = [sys.executable, "-c", "from pullback.cli import main; main()", *ASKED, "--model", "my_models:twice"]
     with open(models / "out", "w") as file:  # a file, which is no terminal
         done = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, text=True, cwd=models, env=env, timeout=120)

@@ -21,7 +21,7 @@ def test_an_ordinary_call_has_its_jaxpr_in_its_parameters():
     assert [e.primitive.name for e in inner.eqns] == ["sin"]
 
 
-@pytest.mark.skipif(not hasattr(jax.config, "jax_custom_vjp3"), reason="this jax has no custom_vjp3")
+@pytest.mark.skipif(not hasattr(jax.config, "jax_remat3"), reason="this jax has no remat3")
 def test_rules_and_checkpoints_of_the_new_kind_are_seen_through():
     """In a process of its own: the flags are read when jax is imported."""
     env = dict(os.environ, **dict.fromkeys(FLAGS, "1"))
