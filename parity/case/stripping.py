@@ -10,7 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from ..roundoff.high_level import NAME, expanded, inner_jaxprs, is_custom_vjp, is_high_level, name_of
+from ..roundoff.high_level import NAME, inner_jaxprs, is_custom_vjp, is_high_level, name_of
+from ..roundoff.interpreter import inner_call
 
 VJP, JVP = "custom_vjp_call", "custom_jvp_call"
 CALLS = ("jit", "pjit", "closed_call", "checkpoint", "remat2", "eval_jaxpr", NAME)
@@ -82,12 +83,6 @@ def _name(closed: ClosedJaxpr) -> str:
     return closed.jaxpr.debug_info.func_name
 
 
-def _called(eqn: Any) -> Any:
-    if is_high_level(eqn):
-        return expanded(eqn)
-    return next(eqn.params[key] for key in ("call_jaxpr", "jaxpr") if key in eqn.params)
-
-
 def _evaluate(jaxpr: Jaxpr, consts: Any, args: Any, inlined: set[str]) -> list[Any]:
     env = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
 
@@ -97,7 +92,7 @@ def _evaluate(jaxpr: Jaxpr, consts: Any, args: Any, inlined: set[str]) -> list[A
     for eqn in jaxpr.eqns:
         inputs = [read(atom) for atom in eqn.invars]
         if _kind(eqn) in inlined:
-            inner = _called(eqn)
+            inner, inputs = inner_call(eqn, inputs)
             outputs = _evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs, inlined)
         else:
             params = eqn.primitive.get_bind_params(eqn.params)

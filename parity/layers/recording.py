@@ -95,6 +95,7 @@ def watch(path: str, part: Any, recording: Recording) -> list[Any]:
 
 
 def marked(tree: Any, recording: Recording, first: Place) -> Any:
+    """The tree with its tensors marked, and their values kept from that place on; one that comes twice is one leaf."""
     seen: dict[int, Any] = {}
 
     def each(x: torch.Tensor) -> torch.Tensor:
